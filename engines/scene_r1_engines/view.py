@@ -1,0 +1,106 @@
+"""What engines speak: a view of the world, a prompt in it, and masks out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scene_r1_engines.errors import BadFrame, BadPrompt
+from scene_r1_engines.intrinsics import Intrinsics
+
+
+def read_only(array: NDArray[np.generic]) -> None:
+    """Mark an array as not to be written through this reference (values inside frozen dataclasses)."""
+    array.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One picture with what is known about it.
+
+    image: (H, W, 3) uint8, RGB.
+    depth_m: (H, W) float32, metres along the optical axis, registered to `image`; 0 = no return. None: no depth.
+    intrinsics: of `image` (and so of `depth_m`).
+    T_world_camera: (4, 4) float64, `p_world = T_world_camera @ p_camera`, OpenCV axes. None: pose unknown.
+
+    Raises BadFrame when shapes or dtypes differ from these.
+    """
+
+    id: int
+    image: NDArray[np.uint8]
+    depth_m: NDArray[np.float32] | None
+    intrinsics: Intrinsics
+    T_world_camera: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        h, w = self.intrinsics.height, self.intrinsics.width
+        if self.image.shape != (h, w, 3) or self.image.dtype != np.uint8:
+            raise BadFrame(
+                f"view {self.id}: image must be ({h}, {w}, 3) uint8 as its intrinsics say, "
+                f"got {self.image.shape} {self.image.dtype}"
+            )
+        if self.depth_m is not None and (self.depth_m.shape != (h, w) or self.depth_m.dtype != np.float32):
+            raise BadFrame(
+                f"view {self.id}: depth_m must be ({h}, {w}) float32, got {self.depth_m.shape} {self.depth_m.dtype}"
+            )
+        if self.T_world_camera is not None and self.T_world_camera.shape != (4, 4):
+            raise BadFrame(f"view {self.id}: T_world_camera must be (4, 4), got {self.T_world_camera.shape}")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Where the object is in one view.
+
+    xyxy: (x0, y0, x1, y1) pixels of the view's image, x1 > x0 and y1 > y0; continuous coordinates in which pixel
+        (u, v) covers [u, u + 1) x [v, v + 1). None when a mask or points say it.
+    points_xy: (P, 2) float32 pixels and points_label: (P,) int8 (1 = on the object, 0 = beside it), or both None.
+    mask: (H, W) bool, a coarse guess to be refined (an object reprojected from another view), or None.
+
+    Raises BadPrompt when nothing is said, or a box is empty or not finite.
+    """
+
+    xyxy: tuple[float, float, float, float] | None = None
+    points_xy: NDArray[np.float32] | None = None
+    points_label: NDArray[np.int8] | None = None
+    mask: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        if self.xyxy is None and self.points_xy is None and self.mask is None:
+            raise BadPrompt("a prompt needs a box (xyxy), points or a mask; got none of them")
+        if self.xyxy is not None:
+            if not np.all(np.isfinite(self.xyxy)):
+                raise BadPrompt(f"xyxy must be finite, got {self.xyxy}")
+            x0, y0, x1, y1 = self.xyxy
+            if x1 <= x0 or y1 <= y0:
+                raise BadPrompt(f"xyxy must be x0 y0 x1 y1 with x1 > x0 and y1 > y0, got {self.xyxy}")
+        if self.points_xy is not None:
+            if self.points_xy.ndim != 2 or self.points_xy.shape[1] != 2:
+                raise BadPrompt(f"points_xy must be (P, 2), got {self.points_xy.shape}")
+            if self.points_label is None or self.points_label.shape != (len(self.points_xy),):
+                raise BadPrompt(f"points_label must be ({len(self.points_xy)},), one label for each point")
+        if self.mask is not None and (self.mask.ndim != 2 or self.mask.dtype != np.bool_):
+            raise BadPrompt(f"a mask prompt must be (H, W) bool, got {self.mask.shape} {self.mask.dtype}")
+
+
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """Masks of one view, one for each prompt in their order.
+
+    masks: (N, H, W) bool, pixels of the view's image. scores: (N,) float32 in [0, 1]; 0 = nothing found, and then
+    the mask is empty. N = 0 is legal.
+    """
+
+    view_id: int
+    masks: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        if self.masks.ndim != 3 or self.masks.dtype != np.bool_:
+            raise BadFrame(f"masks must be (N, H, W) bool, got {self.masks.shape} {self.masks.dtype}")
+        if self.scores.shape != (len(self.masks),):
+            raise BadFrame(f"scores must be ({len(self.masks)},), got {self.scores.shape}")
+
+    def __len__(self) -> int:
+        return len(self.masks)

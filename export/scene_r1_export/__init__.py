@@ -1,0 +1,1 @@
+"""From checkpoints to the files that the engines load."""

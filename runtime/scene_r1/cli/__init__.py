@@ -1,0 +1,61 @@
+"""The `scene-r1` command. Answers go to stdout (`--json`: the last line is one JSON object), all else to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from scene_r1 import __version__
+from scene_r1_engines.errors import SceneR1Error
+
+OK, FAULT, BAD_INPUT, NOT_FOUND, UNFINISHED = 0, 1, 2, 3, 4
+"""Exit codes. UNFINISHED: truncated, timed out or not ready."""
+
+COMMANDS = {
+    # name: what it does. Its module, scene_r1.cli.<name>, has configure(parser) and run(args) -> exit code.
+    "locate": "a 2D box in one frame becomes a metric 3D box in the world",
+    "keyframes": "which frames an online selection of k keeps, and how much of the room they cover",
+    "inspect": "what is in a recording, and whether its poses and depth make sense",
+    "convert": "write a recording in another format",
+    "demo": "make a synthetic room, find an object in it, compare with the truth",
+    "doctor": "what this machine has and lacks, and the command that mends it",
+    "warmup": "compile the kernels now, so that the first frame need not wait",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Raises SystemExit only for wrong usage (code 2), --help, --version."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="scene-r1",
+        description="Find things in a room with a depth camera: a metric 3D box, and the reasons for it.",
+    )
+    parser.add_argument("--version", action="version", version=f"scene-r1-edge {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        sub.add_argument("-v", "--verbose", action="store_true", help="log what happens to stderr")
+        if name in arguments[:1]:
+            import_module(f"scene_r1.cli.{name}").configure(sub)
+    args = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        return int(import_module(f"scene_r1.cli.{args.command}").run(args))
+    except SceneR1Error as error:
+        if args.verbose:
+            logging.getLogger(__name__).exception("%s failed", args.command)
+        print(f"scene-r1 {args.command}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"scene-r1 {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away; nothing is left to say to it
+        return FAULT
