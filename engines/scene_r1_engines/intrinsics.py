@@ -145,7 +145,7 @@ def invert_brown_conrady(xy: NDArray[np.float64], coefficients: tuple[float, ...
     NaN where no solution is found to 1e-9: there the polynomial has folded over and no ray reaches the pixel.
     """
     k1, k2, p1, p2, k3 = coefficients
-    s = xy.copy()
+    s: NDArray[np.float64] = xy.copy()
     with np.errstate(all="ignore"):
         for _ in range(20):
             x, y = s[:, 0], s[:, 1]

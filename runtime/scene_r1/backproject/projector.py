@@ -1,0 +1,206 @@
+"""Back-projection with buffers that are allocated once."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scene_r1.backproject import kernels
+from scene_r1.backproject.points import Points
+from scene_r1.frame import DepthRange, RgbdFrame
+from scene_r1_engines.errors import BadFrame
+from scene_r1_engines.intrinsics import MODELS, Intrinsics
+
+EDGE_RATIO = 0.02
+"""A pixel whose depth differs from a neighbour's by more than this share is taken for a flying pixel."""
+
+FIRST_TABLE = 1 << 16
+"""Slots of the first voxel table: half a megabyte, inside the second-level cache; doubled when a frame needs more."""
+
+LAST_TABLE = 1 << 22
+
+
+class BackProjector:
+    """Masked depth -> world points with colour. Serial, without the GIL; one object for one thread.
+
+    depth_range: which depths are believed. edge_ratio: see EDGE_RATIO; 0 switches the edge filter off.
+    voxel_m: side of the voxels in which only the first point is kept (in reading order), or None for all points.
+
+    Memory: 15 bytes for each depth pixel and the voxel table, kept between calls and grown for larger frames.
+    """
+
+    def __init__(
+        self,
+        depth_range: DepthRange | None = None,
+        edge_ratio: float = EDGE_RATIO,
+        voxel_m: float | None = None,
+    ) -> None:
+        if not (np.isfinite(edge_ratio) and edge_ratio >= 0.0):
+            raise BadFrame(f"edge_ratio must be 0 or more, got {edge_ratio!r}")
+        if voxel_m is not None and not (np.isfinite(voxel_m) and voxel_m >= 1e-3):
+            raise BadFrame(f"voxel_m must be 0.001 m or more, got {voxel_m!r}")
+        self.depth_range = depth_range or DepthRange()
+        self.edge_ratio = edge_ratio
+        self.voxel_m = voxel_m
+        self._rays = RayTables()
+        self._xyz = np.empty(0, np.float32)
+        self._rgb = np.empty(0, np.uint8)
+        self._ones = np.empty((0, 0), np.uint8)
+        self._pixel = np.empty((0, 0), np.int32)
+        self._table = np.zeros(FIRST_TABLE if voxel_m else 0, np.uint64)
+        self._generation = 0
+
+    def __call__(self, frame: RgbdFrame, mask: NDArray[np.bool_] | None = None) -> Points:
+        """World points of the valid depth inside `mask`.
+
+        mask: (H, W) bool in the *colour* image; None = everywhere. Where depth has its own camera, colour and mask
+        are looked up through `T_color_depth` at the nearest pixel; points outside the colour image are left out.
+        Returns views of this object's buffers: valid until the next call, `copy()` them to keep.
+        Raises BadFrame for a frame without a pose or a mask of another shape or dtype.
+        """
+        T = np.ascontiguousarray(frame.T_world_depth[:3], dtype=np.float32)
+        size = (frame.color_intrinsics.height, frame.color_intrinsics.width)
+        self._reserve(frame.depth_raw.size)
+        allowed = self._mask(mask, size)
+        n = self._registered(frame, allowed, T) if frame.one_camera else self._through(frame, allowed, T)
+        return Points(self._xyz[: 3 * n].reshape(n, 3), self._rgb[: 3 * n].reshape(n, 3))
+
+    def _registered(self, frame: RgbdFrame, mask: NDArray[np.uint8], T: NDArray[np.float32]) -> int:
+        h, w = frame.depth_raw.shape
+        rays_x, rays_y = self._rays.of(frame.depth_intrinsics)
+        lowest, highest = self.depth_range.counts(frame.depth_scale)
+        arguments = (
+            frame.depth_raw,
+            frame.color.reshape(h, 3 * w),
+            mask,
+            rays_x,
+            rays_y,
+            T,
+            np.float32(frame.depth_scale),
+            lowest,
+            highest,
+            np.float32(self.edge_ratio),
+            np.empty((w + 7) & ~7, np.uint8),
+        )
+        if self.voxel_m is None:
+            return int(kernels.registered(*arguments, self._xyz, self._rgb))
+        per_voxel = np.float32(1.0 / self.voxel_m)
+        while True:
+            self._next_generation()
+            n = kernels.registered_voxels(*arguments, per_voxel, self._table, self._generation, self._xyz, self._rgb)
+            if n >= 0:
+                return int(n)
+            self._grow_table()
+
+    def _through(self, frame: RgbdFrame, mask: NDArray[np.uint8], T: NDArray[np.float32]) -> int:
+        if self._pixel.shape != frame.depth_raw.shape:
+            self._pixel = np.empty(frame.depth_raw.shape, np.int32)
+        color_pixels(frame, self.depth_range, self.edge_ratio, self._rays, self._pixel)
+        rays_x, rays_y = self._rays.of(frame.depth_intrinsics)
+        while True:
+            n = kernels.through_pixels(
+                frame.depth_raw, self._pixel, frame.color.reshape(-1, 3), mask.reshape(-1), rays_x, rays_y, T,
+                np.float32(frame.depth_scale), self._xyz, self._rgb,
+            )  # fmt: skip
+            if self.voxel_m is None:
+                return int(n)
+            self._next_generation()
+            kept = kernels.first_of_voxels(
+                self._xyz, self._rgb, n, np.float32(1.0 / self.voxel_m), self._table, self._generation
+            )
+            if kept >= 0:
+                return int(kept)
+            self._grow_table()
+
+    def _reserve(self, pixels: int) -> None:
+        if len(self._xyz) < 3 * pixels:
+            self._xyz = np.empty(3 * pixels, np.float32)
+            self._rgb = np.empty(3 * pixels, np.uint8)
+
+    def _mask(self, mask: NDArray[np.bool_] | None, size: tuple[int, int]) -> NDArray[np.uint8]:
+        if mask is None:
+            if self._ones.shape != size:
+                self._ones = np.ones(size, np.uint8)
+            return self._ones
+        if mask.shape != size or mask.dtype != np.bool_:
+            raise BadFrame(f"a mask must be {size} bool like the colour image, got {mask.shape} {mask.dtype}")
+        return np.ascontiguousarray(mask).view(np.uint8)
+
+    def _next_generation(self) -> None:
+        self._generation += 1
+        if self._generation > 65535:
+            self._table[:] = 0
+            self._generation = 1
+
+    def _grow_table(self) -> None:
+        if len(self._table) >= LAST_TABLE:
+            raise BadFrame(f"voxels of {self.voxel_m} m are too small: one frame fills more than {LAST_TABLE // 2}")
+        self._table = np.zeros(2 * len(self._table), np.uint64)
+        self._generation = 0
+
+
+class RayTables:
+    """Rays at z = 1 of the last few cameras, as the kernels want them.
+
+    A pinhole gives (1, w) x and (h, 1) y; a distorted camera (h, w) each, NaN where no ray reaches the pixel.
+    """
+
+    KEPT = 4
+
+    def __init__(self) -> None:
+        self._tables: dict[Intrinsics, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+
+    def of(self, intrinsics: Intrinsics) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(x, y) float32 tables of a camera."""
+        if intrinsics not in self._tables:
+            while len(self._tables) >= self.KEPT:
+                del self._tables[next(iter(self._tables))]
+            self._tables[intrinsics] = ray_tables(intrinsics)
+        return self._tables[intrinsics]
+
+
+def ray_tables(intrinsics: Intrinsics) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The tables of one camera; see RayTables."""
+    u = np.arange(intrinsics.width, dtype=np.float64)
+    v = np.arange(intrinsics.height, dtype=np.float64)
+    if intrinsics.is_pinhole and intrinsics.height > 1:
+        x = ((u - intrinsics.cx) / intrinsics.fx)[None]
+        y = ((v - intrinsics.cy) / intrinsics.fy)[:, None]
+    else:
+        grid = np.stack(np.meshgrid(u, v), axis=-1).reshape(-1, 2)
+        x, y = intrinsics.rays(grid).T.reshape(2, intrinsics.height, intrinsics.width)
+    return np.ascontiguousarray(x, dtype=np.float32), np.ascontiguousarray(y, dtype=np.float32)
+
+
+def color_pixels(
+    frame: RgbdFrame,
+    depth_range: DepthRange,
+    edge_ratio: float,
+    rays: RayTables | None = None,
+    out: NDArray[np.int32] | None = None,
+) -> NDArray[np.int32]:
+    """For each depth pixel the colour pixel that shows its point.
+
+    Returns (h, w) int32: v * W + u in the colour image, -1 where depth is invalid or the point is outside of it.
+    """
+    rays_x, rays_y = (rays or RayTables()).of(frame.depth_intrinsics)
+    lowest, highest = depth_range.counts(frame.depth_scale)
+    camera = frame.color_intrinsics
+    pixel = np.empty(frame.depth_raw.shape, np.int32) if out is None else out
+    kernels.color_pixels(
+        frame.depth_raw,
+        rays_x,
+        rays_y,
+        np.ascontiguousarray(frame.T_color_depth[:3], dtype=np.float32),
+        np.array([camera.fx, camera.fy, camera.cx, camera.cy, *camera.coefficients], np.float32),
+        0 if camera.is_pinhole else MODELS.index(camera.model),
+        np.float32(frame.depth_scale),
+        lowest,
+        highest,
+        np.float32(edge_ratio),
+        np.empty((frame.depth_raw.shape[1] + 7) & ~7, np.uint8),
+        camera.width,
+        camera.height,
+        pixel,
+    )
+    return pixel
