@@ -228,7 +228,7 @@ def registered_voxels(  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always", **JIT)
-def _distort(x, y, k1, k2, p1, p2, k3):  # type: ignore[no-untyped-def]
+def distort(x, y, k1, k2, p1, p2, k3):  # type: ignore[no-untyped-def]
     """Brown-Conrady polynomial at one normalised point."""
     r2 = x * x + y * y
     radial = np.float32(1.0) + r2 * (k1 + r2 * (k2 + r2 * k3))
@@ -239,7 +239,7 @@ def _distort(x, y, k1, k2, p1, p2, k3):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always", **JIT)
-def _undistort(x, y, k1, k2, p1, p2, k3):  # type: ignore[no-untyped-def]
+def undistort(x, y, k1, k2, p1, p2, k3):  # type: ignore[no-untyped-def]
     """The point whose polynomial is (x, y), by fixed-point iteration: 8 rounds, below 0.01 px for real lenses."""
     a, b = x, y
     for _ in range(8):
@@ -290,9 +290,9 @@ def color_pixels(  # type: ignore[no-untyped-def]
             b = y / z
             inside = (abs(a) < edge) & (abs(b) < edge)
             if model == 1:
-                a, b = _distort(a, b, k1, k2, p1, p2, k3)
+                a, b = distort(a, b, k1, k2, p1, p2, k3)
             elif model == 2:
-                a, b = _undistort(a, b, k1, k2, p1, p2, k3)
+                a, b = undistort(a, b, k1, k2, p1, p2, k3)
             a = np.floor(a * fx + cx + half)
             b = np.floor(b * fy + cy + half)
             seen = (ok[u] != 0) & inside & (z > 0) & (a >= 0) & (a < width) & (b >= 0) & (b < height)

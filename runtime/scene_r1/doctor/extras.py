@@ -1,0 +1,90 @@
+"""Optional packages: present or not, and do they import? Their absence breaks nothing but what needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from scene_r1 import machine
+from scene_r1.doctor.check import Check
+from scene_r1.doctor.probes import Probes, ask_python
+
+ONNXRUNTIMES = r"onnxruntime(-[a-z0-9]+)*"
+NOT_RUNTIMES = ("onnxruntime-extensions", "onnxruntime-genai", "onnxruntime-tools", "onnxruntime-training-cpu")
+
+
+def extra(name: str) -> str:
+    """The command that installs an extra."""
+    return f"pip install 'scene-r1-edge[{name}]'"
+
+
+def onnxruntime(probes: Probes) -> Iterable[Check]:
+    """Which execution providers there are; two packages of it hide each other's."""
+    packages = probes.packages_of("onnxruntime", ONNXRUNTIMES)
+    packages = {name: version for name, version in packages.items() if name not in NOT_RUNTIMES}
+    if len(packages) > 1:
+        listed = ", ".join(f"{name} {version}" for name, version in packages.items())
+        keep = "gpu" if "onnxruntime-gpu" in packages else "cpu"
+        mend = f"pip uninstall -y {' '.join(packages)} && {extra(keep)}"
+        yield Check("onnxruntime packages", "broken", f"several provide the one module onnxruntime: {listed}", mend)
+    gpu = "onnxruntime-gpu" in packages or bool(machine.gpus(probes.run)[0])
+    code = "import onnxruntime as m; tell(v=m.__version__, more=', '.join(m.get_available_providers()))"
+    yield _imports(probes, "onnxruntime", extra("gpu" if gpu else "cpu"), code)
+
+
+def llama_cpp(probes: Probes) -> Iterable[Check]:
+    yield _imports(probes, "llama_cpp", extra("vlm"))
+
+
+def tensorrt(probes: Probes) -> Iterable[Check]:
+    """On a Jetson it comes with JetPack, for the system's Python."""
+    if machine.jetson_model(probes.root):
+        mend = f"{probes.sudo}apt-get install python3-libnvinfer  # and a .venv made with --system-site-packages"
+    else:
+        mend = extra("tensorrt")
+    yield _imports(probes, "tensorrt", mend)
+
+
+def torch(probes: Probes) -> Iterable[Check]:
+    code = "import torch as m; tell(v=m.__version__, more='CUDA' if m.cuda.is_available() else 'no CUDA')"
+    yield _imports(probes, "torch", extra("export"), code)
+
+
+def rerun(probes: Probes) -> Iterable[Check]:
+    yield _imports(probes, "rerun", extra("viewer"))
+
+
+def rosbags(probes: Probes) -> Iterable[Check]:
+    code = "import rosbags.highlevel; from importlib.metadata import version; tell(v=version('rosbags'))"
+    yield _imports(probes, "rosbags", extra("realsense"), code)
+
+
+def rooms(probes: Probes) -> Iterable[Check]:
+    """The synthetic camera needs meshes, and one of two ray casters."""
+    yield _imports(probes, "trimesh", extra("rooms"))
+    casters = [name for name in ("embreex", "open3d") if probes.finds(name)]
+    if not casters:
+        yield Check("ray caster", "missing", "neither embreex nor open3d is installed", extra("rooms"))
+        return
+    code = {
+        "embreex": "from embreex import rtcore_scene; from importlib.metadata import version as v",
+        "open3d": "import open3d; from importlib.metadata import version as v",
+    }
+    found = ask_python(probes, f"{code[casters[0]]}; tell(v=v({casters[0]!r}))")
+    if found.facts is None:
+        yield Check("ray caster", "broken", f"{casters[0]} does not import: {found.trouble}", _again(casters[0]))
+    else:
+        yield Check("ray caster", "ok", f"{casters[0]} {found.facts['v']}")
+
+
+def _imports(probes: Probes, module: str, mend: str, code: str = "") -> Check:
+    if not probes.finds(module):
+        return Check(module, "missing", "not installed", mend)
+    found = ask_python(probes, code or f"import {module} as m; tell(v=getattr(m, '__version__', 'unknown version'))")
+    if found.facts is None:
+        return Check(module, "broken", f"does not import: {found.trouble}", _again(module))
+    return Check(module, "ok", ", ".join(str(found.facts[key]) for key in ("v", "more") if key in found.facts))
+
+
+def _again(module: str) -> str:
+    package = {"llama_cpp": "llama-cpp-python", "rerun": "rerun-sdk"}.get(module, module)
+    return f"pip install --force-reinstall {package}"

@@ -1,0 +1,5 @@
+"""Masks in several posed RGB-D frames -> one metric 3D box."""
+
+from scene_r1.lift.lift import Lifted, Lifter, LiftSettings, MaskedView
+
+__all__ = ["LiftSettings", "Lifted", "Lifter", "MaskedView"]

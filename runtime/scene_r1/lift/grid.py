@@ -1,0 +1,84 @@
+"""The voxels of one lift."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scene_r1 import pose
+from scene_r1.frame import DepthRange, RgbdFrame
+from scene_r1.lift import kernels
+from scene_r1_engines.intrinsics import MODELS, Intrinsics
+
+
+class VoxelGrid:
+    """Sparse voxels that gather points of several views, then are voted on by all of them.
+
+    capacity: voxels at the most (the number of points does). voxel_m: their side. noise: sigma = noise * z^2.
+    """
+
+    def __init__(self, capacity: int, voxel_m: float, noise: float) -> None:
+        self.voxel_m = voxel_m
+        self.noise = noise
+        self.views_seeing = np.empty(capacity, np.int32)
+        self._keys = np.empty(capacity, np.int64)
+        self._slots = np.zeros(1 << (2 * capacity - 1).bit_length(), np.int32)
+        self._cells = np.empty((capacity, 3), np.int64)
+        self._sums = np.empty((capacity, kernels.SUMS), np.float64)
+        self._points = np.empty(capacity, np.int32)
+        self._last_view = np.empty(capacity, np.int32)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def means(self) -> NDArray[np.float64]:
+        """(n, 3) float64 metres, world: each voxel's points, averaged with the inverse of their variance."""
+        return np.asarray(self._sums[: self._size, 1:] / self._sums[: self._size, :1])
+
+    @property
+    def point_counts(self) -> NDArray[np.int32]:
+        """(n,) points that fell into each voxel."""
+        return self._points[: self._size]
+
+    def add(self, view: int, xyz: NDArray[np.float32], T_world_depth: NDArray[np.float64]) -> None:
+        """Gather the world points (N, 3) of view number `view`."""
+        self._size = kernels.gather(
+            xyz, T_world_depth[:3, 3].copy(), T_world_depth[:3, 2].copy(), self.noise, self.voxel_m, view, self._size,
+            self._keys, self._slots, self._cells, self._sums, self._points, self._last_view, self.views_seeing,
+        )  # fmt: skip
+
+    def rows(self, xyz: NDArray[np.float32]) -> NDArray[np.int64]:
+        """(N,) the voxel each point falls into, -1 for none."""
+        out = np.empty(len(xyz), np.int64)
+        kernels.locate(xyz, self.voxel_m, self._keys, self._slots, out)
+        return out
+
+    def vote(
+        self, frame: RgbdFrame, mask: NDArray[np.bool_], depth_range: DepthRange, votes: NDArray[np.float64]
+    ) -> None:
+        """Add one view's votes. votes: (n, 2) float64: weight of the views that have the voxel in their mask, and of
+        all that see where it is."""
+        camera, color = frame.depth_intrinsics, frame.color_intrinsics
+        T_depth_world = pose.inverse(frame.T_world_depth)
+        T_color_world = frame.T_color_depth @ T_depth_world
+        lowest, highest = depth_range.counts(frame.depth_scale)
+        kernels.vote(
+            self.means, np.ascontiguousarray(T_depth_world[:3]), frame.depth_raw, frame.depth_scale, lowest, highest,
+            *kernel_camera(camera), self.noise, self.voxel_m, np.ascontiguousarray(T_color_world[:3]),
+            *kernel_camera(color), mask.view(np.uint8), votes,
+        )  # fmt: skip
+
+    def components(self, kept: NDArray[np.bool_], reach: int) -> NDArray[np.int64]:
+        """(n,) a number shared by kept voxels that hang together within `reach` voxels, -1 for the others."""
+        label = np.empty(self._size, np.int64)
+        kernels.components(self._cells, kept, self._keys, self._slots, reach, label)
+        return label
+
+
+def kernel_camera(intrinsics: Intrinsics) -> tuple[NDArray[np.float64], int]:
+    """(camera, model) as `kernels.pixel_of` takes them."""
+    i = intrinsics
+    model = 0 if i.is_pinhole else MODELS.index(i.model)
+    return np.array([i.fx, i.fy, i.cx, i.cy, *i.coefficients]), model
