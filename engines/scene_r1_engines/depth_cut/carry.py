@@ -33,7 +33,7 @@ class Sighting:
 
 def sighting(view: View, mask: Mask) -> Sighting | None:
     """The points of a mask; None where the view has no pose, no depth, or no depth within the mask."""
-    if view.depth_m is None or view.T_world_camera is None:
+    if view.depth_m is None or view.T_world_camera is None or not np.all(np.isfinite(view.T_world_camera)):
         return None
     inner = shrunk(mask, 1.0)  # Depth at an outline is a mixture of both sides.
     rows, columns = np.nonzero(inner if np.count_nonzero(inner) >= LEAST_POINTS else mask)

@@ -30,12 +30,13 @@ def color_cut(image: NDArray[np.uint8], labels: Labels, rounds: int) -> Mask:
     GC_PR_BGD (to be decided). Returns (H, W) bool. Where one side has no pixel at all, the labels are the answer.
     """
     fixed = (labels == cv2.GC_FGD) | (labels == cv2.GC_BGD)
-    on = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
+    on = np.asarray((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD))
     if fixed.all() or on.all() or not on.any():
         return on
     models = [np.ascontiguousarray(color_model(image[side])[None]) for side in (~on, on)]
     out = np.ascontiguousarray(labels.copy())
-    cv2.grabCut(np.ascontiguousarray(image), out, None, models[0], models[1], rounds, cv2.GC_EVAL)
+    unused = (0, 0, 1, 1)
+    cv2.grabCut(np.ascontiguousarray(image), out, unused, models[0], models[1], rounds, cv2.GC_EVAL)
     return np.asarray((out == cv2.GC_FGD) | (out == cv2.GC_PR_FGD))
 
 

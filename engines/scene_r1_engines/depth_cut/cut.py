@@ -14,11 +14,11 @@ from scene_r1_engines.depth_cut.target import Target, box_of
 from scene_r1_engines.depth_cut.window import Mask, distance_to, grown, shrunk
 from scene_r1_engines.view import View
 
-SLACK_PX = 2.0
+SLACK_PX = 3.0
 """Pixels of the image by which an outline in depth may be off the one in colour (registration, depth's blur)."""
 
 ROUNDS_WITH_DEPTH = 1
-ROUNDS_WITHOUT = 4
+ROUNDS_WITHOUT = 3
 
 LEAST_SCORE = 0.05
 """Below this there is nothing: the mask is emptied and the score is 0."""
@@ -60,10 +60,11 @@ def _labels(target: Target, cue: DepthCue | None) -> NDArray[np.uint8]:
         if target.from_mask:
             out[target.region & ~target.core] = cv2.GC_PR_BGD
             size = math.sqrt(np.count_nonzero(target.core))
+            out[~grown(target.core, max(3.0, 0.12 * size))] = cv2.GC_BGD
             out[shrunk(target.core, 0.15 * size)] = cv2.GC_FGD
         else:
-            corners = target.region & ~_ellipse(target)
-            out[corners] = cv2.GC_PR_BGD
+            unlikely = ~target.core if target.points_only else ~_ellipse(target)
+            out[target.region & unlikely] = cv2.GC_PR_BGD
     else:
         slack = max(1.0, SLACK_PX * target.window.scale)
         nearer = distance_to(cue.on) < distance_to(cue.off)
@@ -114,7 +115,7 @@ def _score(mask: Mask, lab: NDArray[np.uint8], target: Target, cue: DepthCue | N
     if not mask.any():
         return 0.0
     edges = _edge_share(mask, lab, target, cue)
-    fill = min(1.0, _box_overlap(mask, target) / 0.75)
+    fill = 1.0 if target.points_only else min(1.0, _box_overlap(mask, target) / 0.75)
     if cue is None or not cue.found:
         return 0.7 * math.sqrt(edges * fill)
     seen = cue.w > 0.0

@@ -27,6 +27,8 @@ SMOOTHED = 0.45
 LOWEST_NOISE = 0.0006
 """Noise of w below which no camera is believed."""
 
+EDGE_M = 0.02
+
 FLATNESS_M = 0.008
 """How far off its plane a table's depth may be without any noise: a Kinect's bends by 4 to 7 mm at 1.1 m (measured)."""
 
@@ -100,7 +102,7 @@ def find_planes(
             near = np.abs(values[left] - directions[left] @ best) < band[left]
             if np.count_nonzero(near) < 10:
                 break
-            best = np.linalg.lstsq(directions[left][near], values[left][near], rcond=None)[0]
+            best = np.asarray(np.linalg.lstsq(directions[left][near], values[left][near], rcond=None)[0], np.float64)
         distance = np.abs(values[left] - directions[left] @ best)
         share = float(np.count_nonzero(distance < band[left])) / total
         if share < least_share:
@@ -110,10 +112,15 @@ def find_planes(
     return planes
 
 
-def connected_surfaces(w: NDArray[np.float32], among: Mask, noise: float, gap_m: float = 0.02) -> NDArray[np.int32]:
+def edge_step(w: NDArray[np.float32], noise: float) -> NDArray[np.float32]:
+    """The least step between neighbours that is an edge, in 1/m: four noises, and at least EDGE_M."""
+    return np.asarray(np.maximum(np.float32(4.0 * noise), np.float32(EDGE_M) * w * w), np.float32)
+
+
+def connected_surfaces(w: NDArray[np.float32], among: Mask, noise: float) -> NDArray[np.int32]:
     """Label the pixels of `among` so that neighbours without a depth edge between them share a label.
 
-    An edge is a step of more than `gap_m` metres or of four noises, whichever is more. Returns (H, W) int32 labels
+    Returns (H, W) int32 labels
     from 0; -1 outside of `among` and where there is no depth.
     """
     inside = among & (w > 0.0)
@@ -122,7 +129,7 @@ def connected_surfaces(w: NDArray[np.float32], among: Mask, noise: float, gap_m:
     index[inside] = np.arange(n, dtype=np.int32)
     if n == 0:
         return index
-    step = np.maximum(4.0 * noise, gap_m * w * w)
+    step = edge_step(w, noise)
     starts, ends = [], []
     for a, b in (
         ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
@@ -136,6 +143,23 @@ def connected_surfaces(w: NDArray[np.float32], among: Mask, noise: float, gap_m:
     _, label = csgraph.connected_components(graph, directed=False)
     index[inside] = label
     return index
+
+
+def owned_edges(labels: NDArray[np.int32], w: NDArray[np.float32], noise: float) -> NDArray[np.float64]:
+    """For each surface, the share of its depth edges at which it is the nearer side; 0.5 where it has none.
+
+    labels: (H, W) int32 of `connected_surfaces`. Returns (n,) float64 for n labels. The outline of a thing is its own;
+    what is seen through a gap ends where nearer things begin.
+    """
+    n = int(labels.max()) + 1
+    step = edge_step(w, noise)
+    around = np.ones((5, 5), np.uint8)
+    nearest = cv2.dilate(w, around)
+    farthest = cv2.erode(np.where(w > 0.0, w, np.float32(1e3)), around)
+    on = labels >= 0
+    covered = np.bincount(labels[on & (nearest - w > step)], minlength=n)
+    covering = np.bincount(labels[on & (w - farthest > step)], minlength=n)
+    return np.asarray((covering + 0.5) / (covering + covered + 1.0))
 
 
 def _best_of_samples(

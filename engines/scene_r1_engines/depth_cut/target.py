@@ -13,8 +13,8 @@ from scene_r1_engines.depth_cut.window import Mask, Window, disc, grown
 from scene_r1_engines.errors import BadPrompt
 from scene_r1_engines.view import Prompt, View
 
-LONGEST_PX = 200
-"""Longer side of a working window."""
+LONGEST_PX, LONGEST_WITHOUT_DEPTH_PX = 180, 140
+"""Longer side of a working window. Without depth every pixel is for colour to decide, which takes far longer."""
 
 MIN_SIDE_PX = 2.0
 POINT_RADIUS_PX = 3.0
@@ -31,7 +31,8 @@ class Target:
     All masks are (height, width) bool in working pixels. region: where the object may be. core: where it most likely
     is. on: where it is for sure, by points. off: where it is not, by points. ring: what lies around the region, from
     which the background is learnt. box: pixels of the image, what the mask is expected to fill. from_mask: the core is
-    a guessed mask, so it says much more than the middle of a box does.
+    a guessed mask, so it says much more than the middle of a box does. points_only: nothing else says where it is, and
+    the box is only how far it may reach.
     """
 
     window: Window
@@ -42,6 +43,7 @@ class Target:
     ring: Mask
     box: Box
     from_mask: bool
+    points_only: bool
 
 
 def target(view: View, prompt: Prompt) -> Target:
@@ -50,6 +52,7 @@ def target(view: View, prompt: Prompt) -> Target:
     Raises BadPrompt for a box, points or a mask that are not in the image, and for a box of less than 2 pixels.
     """
     hw = view.intrinsics.height, view.intrinsics.width
+    longest = LONGEST_WITHOUT_DEPTH_PX if view.depth_m is None else LONGEST_PX
     box = None if prompt.xyxy is None else clipped(prompt.xyxy, hw, view.id)
     mask = None if prompt.mask is None else _joined(_checked(prompt.mask, hw, view.id))
     on_xy, off_xy = _points(prompt, hw, view.id)
@@ -61,9 +64,9 @@ def target(view: View, prompt: Prompt) -> Target:
         if not mask.any():
             mask = None  # The two contradict each other; a box comes from the question, a mask from another view.
     if mask is not None:
-        return _of_mask(mask, box, on_xy, off_xy, hw)
+        return _of_mask(mask, box, on_xy, off_xy, hw, longest)
     reach = _reach(view, on_xy, hw) if box is None else box
-    window = Window.around(reach, _margin(reach), hw, LONGEST_PX)
+    window = Window.around(reach, _margin(reach), hw, longest)
     slack = 0.04 * max(reach[2] - reach[0], reach[3] - reach[1])
     region = _drawn(window, reach, slack)
     cx, cy = (reach[0] + reach[2]) / 2, (reach[1] + reach[3]) / 2
@@ -73,7 +76,7 @@ def target(view: View, prompt: Prompt) -> Target:
     on = _dots(window, on_xy)
     if box is None:
         core = grown(on, 2 * POINT_RADIUS_PX)
-    return Target(window, region, core | on, on, _dots(window, off_xy), ~region, reach, False)
+    return Target(window, region, core | on, on, _dots(window, off_xy), ~region, reach, False, box is None)
 
 
 def clipped(xyxy: Box, hw: tuple[int, int], view_id: int) -> Box:
@@ -122,21 +125,27 @@ def _joined(mask: Mask) -> Mask:
     radius = int(np.clip(math.ceil(0.8 * spacing), 1, 8))
     padded = np.pad(crop.astype(np.uint8), radius + 1)
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, disc(radius)) > 0
-    out = mask.copy()
+    out = np.array(mask, np.bool_)
     out[y0:y1, x0:x1] = closed[radius + 1 : -radius - 1, radius + 1 : -radius - 1]
     return out
 
 
 def _of_mask(
-    mask: Mask, box: Box | None, on_xy: NDArray[np.float64], off_xy: NDArray[np.float64], hw: tuple[int, int]
+    mask: Mask,
+    box: Box | None,
+    on_xy: NDArray[np.float64],
+    off_xy: NDArray[np.float64],
+    hw: tuple[int, int],
+    longest: int,
 ) -> Target:
     reach = box_of(mask)
     size = math.sqrt(np.count_nonzero(mask))
-    slack = float(np.clip(0.12 * size, 4.0, 30.0))
+    # Generous, as another view may have seen half of it; depth keeps it from spilling, and `cut` does without depth.
+    slack = float(np.clip(0.35 * size, 6.0, 40.0))
     reach = (reach[0] - slack, reach[1] - slack, reach[2] + slack, reach[3] + slack)
     if box is not None:
         reach = (min(reach[0], box[0]), min(reach[1], box[1]), max(reach[2], box[2]), max(reach[3], box[3]))
-    window = Window.around(reach, 0.6 * _margin(reach), hw, LONGEST_PX)
+    window = Window.around(reach, 0.5 * _margin(reach), hw, longest)
     core = np.asarray(window.pick(mask), np.bool_)
     if not core.any():  # A speck in a large box can fall between the working pixels.
         core = np.asarray(window.pick(grown(mask, 1.0 / window.scale)), np.bool_)
@@ -146,7 +155,15 @@ def _of_mask(
         region = _drawn(window, box, 0.04 * max(box[2] - box[0], box[3] - box[1]))
     on = _dots(window, on_xy)
     return Target(
-        window, region | on, core | on, on, _dots(window, off_xy), ~region, box_of(mask) if box is None else box, True
+        window,
+        region | on,
+        core | on,
+        on,
+        _dots(window, off_xy),
+        ~region,
+        box_of(mask) if box is None else box,
+        True,
+        False,
     )
 
 

@@ -55,11 +55,11 @@ class Window:
 
     def columns(self) -> NDArray[np.float64]:
         """(width,) u of the working pixels' centres, pixels of the image (pixel centres at whole numbers)."""
-        return self.x0 + (np.arange(self.width) + 0.5) * (self.full_hw[1] / self.width) - 0.5
+        return self.x0 - 0.5 + (np.arange(self.width, dtype=np.float64) + 0.5) * (self.full_hw[1] / self.width)
 
     def rows(self) -> NDArray[np.float64]:
         """(height,) v of the working pixels' centres, pixels of the image."""
-        return self.y0 + (np.arange(self.height) + 0.5) * (self.full_hw[0] / self.height) - 0.5
+        return self.y0 - 0.5 + (np.arange(self.height, dtype=np.float64) + 0.5) * (self.full_hw[0] / self.height)
 
     def shrink_color(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(height, width, 3) uint8 of an image (H, W, 3)."""

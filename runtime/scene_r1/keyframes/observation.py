@@ -35,7 +35,7 @@ class ObservationSettings:
     """
 
     voxel_m: float = 0.10
-    samples: int = 128
+    samples: int = 96
     near_m: float = 0.25
     full_range_m: tuple[float, float] = (0.5, 3.0)
     far_m: float = 5.0
@@ -73,7 +73,7 @@ class Observer:
     def __init__(self, settings: ObservationSettings | None = None) -> None:
         self.settings = settings or ObservationSettings()
         self._rays = RayTables()
-        self._table = np.zeros(1 << 15, np.int64)
+        self._table = np.zeros(1 << 14, np.int32)
         self._used = np.zeros(0, np.int64)
 
     def __call__(self, frame: RgbdFrame, quality: float = 1.0) -> Observation:
@@ -89,7 +89,7 @@ class Observer:
         rows, columns = -(-h // stride), -(-w // stride)
         slots = 1 << max(10, (2 * rows * columns - 1).bit_length())
         if len(self._table) < slots:
-            self._table = np.zeros(slots, np.int64)
+            self._table = np.zeros(slots, np.int32)
         if len(self._used) < rows * columns:
             self._used = np.empty(rows * columns, np.int64)
             self._sums = np.empty((rows * columns, SUMS), np.float32)
@@ -114,7 +114,7 @@ def observe(  # type: ignore[no-untyped-def]
 
     A sample's normal comes from the samples to the right and below; without both (hole, depth edge) it is dropped. A
     voxel's normal is the sum of its samples': single ones are mostly noise at this spacing, and the best of many
-    noisy frames would look ever better. table: (power of two, at least twice the samples) int64, all zero between
+    noisy frames would look ever better. table: (power of two, at least twice the samples) int32, all zero between
     calls: slot -> 1 + index into keys. sums: (samples, SUMS) float32 scratch.
     """
     h, w = depth.shape
@@ -123,6 +123,8 @@ def observe(  # type: ignore[no-untyped-def]
     bits = np.int64(AXIS_BITS)
     axis = np.int64(AXIS_MASK)
     n = 0
+    last = 0
+    last_key = np.int64(-1)
     for v in range(h - 1):
         border_v = min(v + 0.5, h - 0.5 - v) / h
         for u in range(w - 1):
@@ -160,15 +162,18 @@ def observe(  # type: ignore[no-untyped-def]
             j = np.int64(math.floor((T[1, 0] * px + T[1, 1] * py + T[1, 2] * z + T[1, 3]) * per_voxel)) & axis
             k = np.int64(math.floor((T[2, 0] * px + T[2, 1] * py + T[2, 2] * z + T[2, 3]) * per_voxel)) & axis
             key = (i << (bits + bits)) | (j << bits) | k
-            slot = voxel_hash(key) & mask
-            while table[slot] != 0 and keys[table[slot] - 1] != key:
-                slot = (slot + 1) & mask
-            if table[slot] == 0:
-                keys[n] = key
-                sums[n] = 0.0
-                n += 1
-                table[slot] = n
-            total = sums[table[slot] - 1]
+            if key != last_key:  # neighbours share voxels
+                last_key = key
+                slot = voxel_hash(key) & mask
+                while table[slot] != 0 and keys[table[slot] - 1] != key:
+                    slot = (slot + 1) & mask
+                if table[slot] == 0:
+                    keys[n] = key
+                    sums[n] = 0.0
+                    n += 1
+                    table[slot] = n
+                last = table[slot] - 1
+            total = sums[last]
             total[0] += ay * bz - az * by
             total[1] += az * bx - ax * bz
             total[2] += ax * by - ay * bx

@@ -154,7 +154,8 @@ class KeyframeSelector:
 
     def _best_place(self, rows: NDArray[np.int32], q: NDArray[np.uint16]) -> tuple[int, int, float]:
         """(gain, place, what the gain must exceed) of the best insertion or swap for a frame."""
-        add = int(gains(rows, q, self.table.q, self._loss, self._net))
+        table = self.table
+        add = int(gains(rows, q, table.best, table.second, table.owner, self._loss, self._net))
         if None in self._places:
             return add, self._places.index(None), self.settings.fill * int(q.sum(dtype=np.int64))
         place = int(np.argmax(self._net))
@@ -177,7 +178,7 @@ class KeyframeSelector:
 
     def _recount(self) -> None:
         """f and every keyframe's loss afresh; the candidate's gain was against the old set."""
+        self._loss = self.table.rank()
         self._value = self.table.value()
-        self._loss = self.table.losses(self.k)
         self._candidate = None
         self._waited = 0
