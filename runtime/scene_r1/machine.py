@@ -64,7 +64,7 @@ def run_command(argv: Sequence[str], timeout_s: float) -> Outcome:
 
 def _kill(process: subprocess.Popen[str]) -> None:
     with suppress(ProcessLookupError):
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.communicate()
 

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -365,14 +366,25 @@ def test_a_native_crash_is_a_finding_and_not_the_doctors_end() -> None:
 def test_a_hang_is_ended_with_all_it_has_started(tmp_path: Path) -> None:
     code = f"""
 import subprocess, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+quiet = subprocess.DEVNULL
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=quiet, stderr=quiet)
 open({str(tmp_path / "pid")!r}, "w").write(str(child.pid))
 time.sleep(600)
 """
     found = ask_python(HERE, code, timeout_s=3.0)
     assert found.trouble == "no answer within 3 s"
     child = Path("/proc") / (tmp_path / "pid").read_text() / "stat"
-    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] in "ZX"
+    end = time.monotonic() + 10.0  # a kill takes effect a moment later
+    while _alive(child) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not _alive(child)
+
+
+def _alive(stat: Path) -> bool:
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_what_a_package_prints_when_imported_does_not_spoil_the_answer() -> None:

@@ -162,7 +162,7 @@ def keep_half(keys, slots, size, halvings, q, best_ever):  # type: ignore[no-unt
 
 @njit(**JIT)
 def rank(q, best, second, owner, losses):  # type: ignore[no-untyped-def]
-    """The two highest of each row, the column of the highest (the first of equals); losses[j] = sum of best - second."""
+    """Two highest of each row, column of the highest (the first of equals); losses[j] = sum of best - second."""
     for row in range(len(q)):
         first = np.uint16(0)
         next_best = np.uint16(0)

@@ -56,10 +56,10 @@ class VoxelGrid:
         return out
 
     def vote(
-        self, frame: RgbdFrame, mask: NDArray[np.bool_], depth_range: DepthRange, votes: NDArray[np.float64]
+        self, frame: RgbdFrame, mask: NDArray[np.bool_], depth_range: DepthRange, votes: NDArray[np.float32]
     ) -> None:
-        """Add one view's votes. votes: (n, 2) float64: weight of the views that have the voxel in their mask, and of
-        all that see where it is."""
+        """One view's votes into votes: (n,) float32, its weight where the voxel is in the mask, minus that where it is
+        seen outside or as free space, 0 where it is hidden or out of the picture."""
         camera, color = frame.depth_intrinsics, frame.color_intrinsics
         T_depth_world = pose.inverse(frame.T_world_depth)
         T_color_world = frame.T_color_depth @ T_depth_world

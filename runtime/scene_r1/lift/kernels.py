@@ -108,7 +108,7 @@ def vote(  # type: ignore[no-untyped-def]
     points, T, depth, scale, lowest, highest, camera, model, noise, voxel_m, T_color, color_camera, color_model, mask,
     votes,
 ):  # fmt: skip
-    """One view's votes on the voxels at points (N, 3) float64, world. votes: (N, 2), grows: for, and for + against.
+    """One view's votes on the voxels at points (N, 3) float64, world. votes: (N,) float32: + for, - against, 0 none.
 
     T, camera, model: see pixel_of, of the depth camera; depth: (h, w) uint16. T_color, color_camera, color_model: of
     the colour camera; mask: (H, W) uint8. On the measured surface a voxel is voted for where the
@@ -118,6 +118,7 @@ def vote(  # type: ignore[no-untyped-def]
     h, w = depth.shape
     H, W = mask.shape
     for n in range(len(points)):
+        votes[n] = 0.0
         x, y, z = points[n]
         row, column, Z = pixel_of(T, x, y, z, camera, model, h, w)
         if row < 0:
@@ -132,14 +133,12 @@ def vote(  # type: ignore[no-untyped-def]
             continue
         weight = 1.0 / (1.0 + (sigma / voxel_m) ** 2)
         if measured - reach > Z:
-            votes[n, 1] += weight
+            votes[n] = -weight
             continue
         row, column, _ = pixel_of(T_color, x, y, z, color_camera, color_model, H, W)
         if row < 0:
             continue
-        votes[n, 1] += weight
-        if mask[row, column]:
-            votes[n, 0] += weight
+        votes[n] = weight if mask[row, column] else -weight
 
 
 @njit(inline="always", **JIT)

@@ -14,6 +14,7 @@ from scene_r1.box import Box3D
 from scene_r1.depth_noise import SIGMA_PER_Z2
 from scene_r1.frame import DepthRange, RgbdFrame
 from scene_r1.lift.grid import VoxelGrid
+from scene_r1.lift.support import Plane, fit_plane, ring
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +35,7 @@ class LiftSettings:
 
     voxels_across: int = 24
     voxel_m: tuple[float, float] = (0.004, 0.02)
-    agreement: float = 0.5
+    agreement: float = 0.75
     percentile: float = 1.0
     erode_px: int = 1
     edge_ratio: float = 0.02
@@ -60,6 +61,8 @@ NO_POINTS = Points(np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8))
 NOTHING = Lifted(None, NO_POINTS.xyz, NO_POINTS.rgb, 0.0, ())
 FEWEST_POINTS = 12
 """A view with fewer points in its mask says nothing."""
+FLATTEST = 0.3
+"""Share of the agreed voxels that must stand out of the support plane for the plane to be cut away."""
 REACH = 2
 """Voxels hang together across gaps of one: thin parts seen from afar leave such gaps."""
 
@@ -84,10 +87,38 @@ class Lifter:
         grid = VoxelGrid(sum(len(cloud) for cloud in clouds), self._voxel_m(views, clouds), s.noise)
         for number, (view, cloud) in enumerate(zip(views, clouds, strict=True)):
             grid.add(number, cloud.xyz, view.frame.T_world_depth)
-        kept = _largest(grid, self._agreed(grid, views))
+        votes = np.empty((len(views), len(grid)), np.float32)
+        for view, row in zip(views, votes, strict=True):
+            grid.vote(view.frame, view.mask, s.depth_range, row)
+        trusted = _trusted(votes, _heaviest(grid, votes, _agreed(votes, 0.5)))
+        agreed = _agreed(votes[trusted], s.agreement)
+        plane = self._support(views, clouds, trusted)
+        if plane is not None:
+            standing = agreed & (plane.height(grid.means) > grid.voxel_m)
+            if np.count_nonzero(standing) >= FLATTEST * np.count_nonzero(agreed):
+                agreed = standing
+            else:
+                plane = None  # a sheet, a rug: it would vanish
+        kept = _heaviest(grid, votes[trusted], agreed)
         if not kept.any():
             return NOTHING
-        return self._box(grid, kept, clouds)
+        return self._box(grid, kept, clouds, plane)
+
+    def _support(
+        self, views: Sequence[MaskedView], clouds: Sequence[Points], trusted: NDArray[np.bool_]
+    ) -> Plane | None:
+        """The plane around the object in the trusted view that has the most of it."""
+        sizes = [len(cloud) if good else 0 for cloud, good in zip(clouds, trusted, strict=True)]
+        best = int(np.argmax(sizes))
+        if sizes[best] == 0:
+            return None
+        frame = views[best].frame
+        around = self._project(frame, ring(views[best].mask))
+        eye = frame.T_world_depth[:3, 3]
+        if len(around) == 0:
+            return None
+        distance = float(np.linalg.norm(np.median(around.xyz, axis=0) - eye))
+        return fit_plane(around.xyz, max(0.006, 2.0 * self.settings.noise * distance**2), eye)
 
     def _voxel_m(self, views: Sequence[MaskedView], clouds: Sequence[Points]) -> float:
         """Side of the voxels: a share of the object's extent, but no finer than the depth noise of the nearest view.
@@ -98,22 +129,18 @@ class Lifter:
         extents, distances = [], []
         for view, cloud in zip(views, clouds, strict=True):
             if len(cloud):
-                low, high = np.percentile(cloud.xyz, (5, 95), axis=0)
-                extents.append(float((high - low).max()))
+                low, high = np.percentile(cloud.xyz, (15, 85), axis=0)
+                extents.append(float((high - low).max()) / 0.7)
                 eye = view.frame.T_world_depth[:3, 3]
                 distances.append(float(np.linalg.norm(np.median(cloud.xyz, axis=0) - eye)))
         sigma = s.noise * min(distances) ** 2
         return float(np.clip(max(np.median(extents) / s.voxels_across, sigma), *s.voxel_m))
 
-    def _agreed(self, grid: VoxelGrid, views: Sequence[MaskedView]) -> NDArray[np.bool_]:
-        votes = np.zeros((len(grid), 2))
-        for view in views:
-            grid.vote(view.frame, view.mask, self.settings.depth_range, votes)
-        return (votes[:, 0] > 0.0) & (votes[:, 0] >= self.settings.agreement * votes[:, 1])
-
-    def _box(self, grid: VoxelGrid, kept: NDArray[np.bool_], clouds: Sequence[Points]) -> Lifted:
+    def _box(self, grid: VoxelGrid, kept: NDArray[np.bool_], clouds: Sequence[Points], plane: Plane | None) -> Lifted:
         s = self.settings
         means = grid.means[kept]
+        if plane is not None:  # what was cut off at the plane is given back: the object reaches down to it
+            means = np.concatenate([means, plane.foot(means[plane.height(means) < 3.0 * grid.voxel_m])])
         low, high = np.percentile(means, (s.percentile, 100.0 - s.percentile), axis=0)
         inside = [kept[grid.rows(cloud.xyz)] if len(cloud) else np.zeros(0, bool) for cloud in clouds]
         used = tuple(i for i, own in enumerate(inside) if np.count_nonzero(own) >= FEWEST_POINTS)
@@ -124,12 +151,26 @@ class Lifter:
         return Lifted(Box3D.from_corners(middle - half, middle + half, 0.0, len(used)), xyz, rgb, grid.voxel_m, used)
 
 
-def _largest(grid: VoxelGrid, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Of the kept voxels the component with the most voxels."""
-    label = grid.components(kept, REACH)
+def _agreed(votes: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
+    """(n,) voxels that at least `share` of the views seeing them have in their masks. votes: (views, n)."""
+    for_it = np.clip(votes, 0.0, None).sum(axis=0)
+    return np.asarray((for_it > 0.0) & (for_it >= share * np.abs(votes).sum(axis=0)))
+
+
+def _trusted(votes: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(views,) those whose mask covers at least half of what they see of the object; the others show something else."""
+    own = votes[:, kept]
+    for_it = np.clip(own, 0.0, None).sum(axis=1)
+    return np.asarray(for_it >= 0.5 * np.abs(own).sum(axis=1))
+
+
+def _heaviest(grid: VoxelGrid, votes: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of the kept voxels the connected component with the most votes for it."""
     if not kept.any():
         return kept
-    return np.asarray(label == np.argmax(np.bincount(label[kept])))
+    label = grid.components(kept, REACH)
+    weight = np.bincount(label[kept], np.clip(votes[:, kept], 0.0, None).sum(axis=0))
+    return np.asarray(label == np.argmax(weight))
 
 
 def _eroded(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:

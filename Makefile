@@ -1,0 +1,65 @@
+# Everything runs in .venv of this checkout; PYTHON chooses what it is made from: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A stamp says that an installation was finished for this pyproject.toml; what is there already is not fetched again.
+DEV := $(VENV)/.installed-dev
+ROOMS := $(VENV)/.installed-rooms
+
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types bench clean
+
+help:
+	@echo "make demo    make a synthetic room, find an object in it, compare with the truth (demo_out/)"
+	@echo "make test    run the tests            (PYTEST_ARGS='-k doctor' runs some)"
+	@echo "make lint    ruff: rules and layout"
+	@echo "make types   mypy --strict"
+	@echo "make bench   run every benchmark      (BENCH_ARGS=--quick shows only that they run)"
+	@echo "make clean   remove what the above have made, but not .venv and results"
+
+demo: $(ROOMS)
+	$(BIN)/scene-r1 demo --out demo_out
+
+test: $(DEV)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV)
+	$(BIN)/mypy -p scene_r1 -p scene_r1_engines -p benchmarks
+
+bench: $(DEV)
+	@set -e; for file in benchmarks/bench_*.py; do \
+		[ -e "$$file" ] || { echo "there are no benchmarks/bench_*.py" >&2; exit 1; }; \
+		$(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" $(BENCH_ARGS); \
+	done
+
+clean:
+	rm -rf build dist demo_out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find runtime engines export benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(DEV): pyproject.toml $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev]'
+	@touch $@
+
+# dev holds what rooms asks for.
+$(ROOMS): pyproject.toml $(BIN)/python
+	@if [ "$(DEV)" -nt pyproject.toml ]; then :; else \
+		$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[rooms]'; fi
+	@touch $@
+
+# Made beside its place would not do (a venv knows its path), so a half-made one is removed.
+$(BIN)/python:
+	@command -v "$(PYTHON)" >/dev/null || { \
+		echo "make: $(PYTHON) is not there; Python 3.10 to 3.13 is needed: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+		echo "make: Python 3.10 to 3.13 is needed, $(PYTHON) is $$("$(PYTHON)" -V 2>&1):" \
+			"make PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "make: $(PYTHON) cannot make environments: apt-get install python3-venv" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
