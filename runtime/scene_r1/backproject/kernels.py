@@ -97,7 +97,7 @@ def registered(depth, color, mask, rays_x, rays_y, T, scale, lowest, highest, ed
     xyz: (3 h w) float32 and rgb: (3 h w) uint8, flat, filled from the front.
     """
     h, w = depth.shape
-    separable = rays_x.shape[0] == 1 and h > 1
+    separable = rays_y.shape[1] == 1 and w > 1
     padded = (w + 7) & ~7
     words = scratch[:padded].view(np.uint64)
     ok = scratch[:w]
@@ -167,7 +167,7 @@ def registered_voxels(  # type: ignore[no-untyped-def]
     for each call on the same table. Returns how many points were written, or -1 when the table came to half full.
     """
     h, w = depth.shape
-    separable = rays_x.shape[0] == 1 and h > 1
+    separable = rays_y.shape[1] == 1 and w > 1
     padded = (w + 7) & ~7
     words = scratch[:padded].view(np.uint64)
     ok = scratch[:w]
@@ -263,7 +263,7 @@ def color_pixels(  # type: ignore[no-untyped-def]
     width x height pixels; model: 0 pinhole, 1 Brown-Conrady, 2 inverse Brown-Conrady. Invalid depth gives -1.
     """
     h, w = depth.shape
-    separable = rays_x.shape[0] == 1 and h > 1
+    separable = rays_y.shape[1] == 1 and w > 1
     ok = scratch[:w]
     x_row = np.empty(w, np.float32)
     y_row = np.empty(w, np.float32)
@@ -307,7 +307,7 @@ def through_pixels(depth, pixel, color, mask, rays_x, rays_y, T, scale, xyz, rgb
     xyz, rgb as for `registered`. Returns how many were written.
     """
     h, w = depth.shape
-    separable = rays_x.shape[0] == 1 and h > 1
+    separable = rays_y.shape[1] == 1 and w > 1
     r00, r01, r02, t0 = T[0, 0], T[0, 1], T[0, 2], T[0, 3]
     r10, r11, r12, t1 = T[1, 0], T[1, 1], T[1, 2], T[1, 3]
     r20, r21, r22, t2 = T[2, 0], T[2, 1], T[2, 2], T[2, 3]

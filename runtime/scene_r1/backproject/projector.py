@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from scene_r1 import pose
 from scene_r1.backproject import kernels
 from scene_r1.backproject.points import Points
 from scene_r1.frame import DepthRange, RgbdFrame
@@ -62,17 +63,23 @@ class BackProjector:
         size = (frame.color_intrinsics.height, frame.color_intrinsics.width)
         self._reserve(frame.depth_raw.size)
         allowed = self._mask(mask, size)
-        n = self._registered(frame, allowed, T) if frame.one_camera else self._through(frame, allowed, T)
+        rows = slice(0, frame.depth_raw.shape[0]) if mask is None else depth_rows(frame, mask, self.depth_range)
+        if rows.start >= rows.stop:
+            n = 0
+        elif frame.one_camera:
+            n = self._registered(frame, allowed, T, rows)
+        else:
+            n = self._through(frame, allowed, T, rows)
         return Points(self._xyz[: 3 * n].reshape(n, 3), self._rgb[: 3 * n].reshape(n, 3))
 
-    def _registered(self, frame: RgbdFrame, mask: NDArray[np.uint8], T: NDArray[np.float32]) -> int:
+    def _registered(self, frame: RgbdFrame, mask: NDArray[np.uint8], T: NDArray[np.float32], rows: slice) -> int:
         h, w = frame.depth_raw.shape
-        rays_x, rays_y = self._rays.of(frame.depth_intrinsics)
+        rays_x, rays_y = self._rays.rows(frame.depth_intrinsics, rows)
         lowest, highest = self.depth_range.counts(frame.depth_scale)
         arguments = (
-            frame.depth_raw,
-            frame.color.reshape(h, 3 * w),
-            mask,
+            frame.depth_raw[rows],
+            frame.color.reshape(h, 3 * w)[rows],
+            mask[rows],
             rays_x,
             rays_y,
             T,
@@ -92,14 +99,15 @@ class BackProjector:
                 return int(n)
             self._grow_table()
 
-    def _through(self, frame: RgbdFrame, mask: NDArray[np.uint8], T: NDArray[np.float32]) -> int:
+    def _through(self, frame: RgbdFrame, mask: NDArray[np.uint8], T: NDArray[np.float32], rows: slice) -> int:
         if self._pixel.shape != frame.depth_raw.shape:
             self._pixel = np.empty(frame.depth_raw.shape, np.int32)
-        color_pixels(frame, self.depth_range, self.edge_ratio, self._rays, self._pixel)
-        rays_x, rays_y = self._rays.of(frame.depth_intrinsics)
+        depth_raw, pixel = frame.depth_raw[rows], self._pixel[rows]
+        color_pixels(frame, self.depth_range, self.edge_ratio, self._rays, self._pixel, rows)
+        rays_x, rays_y = self._rays.rows(frame.depth_intrinsics, rows)
         while True:
             n = kernels.through_pixels(
-                frame.depth_raw, self._pixel, frame.color.reshape(-1, 3), mask.reshape(-1), rays_x, rays_y, T,
+                depth_raw, pixel, frame.color.reshape(-1, 3), mask.reshape(-1), rays_x, rays_y, T,
                 np.float32(frame.depth_scale), self._xyz, self._rgb,
             )  # fmt: skip
             if self.voxel_m is None:
@@ -158,12 +166,17 @@ class RayTables:
             self._tables[intrinsics] = ray_tables(intrinsics)
         return self._tables[intrinsics]
 
+    def rows(self, intrinsics: Intrinsics, rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The tables of some rows of a camera's image."""
+        x, y = self.of(intrinsics)
+        return (x[rows] if y.shape[1] > 1 else x), y[rows]
+
 
 def ray_tables(intrinsics: Intrinsics) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The tables of one camera; see RayTables."""
     u = np.arange(intrinsics.width, dtype=np.float64)
     v = np.arange(intrinsics.height, dtype=np.float64)
-    if intrinsics.is_pinhole and intrinsics.height > 1:
+    if intrinsics.is_pinhole and intrinsics.width > 1:
         x = ((u - intrinsics.cx) / intrinsics.fx)[None]
         y = ((v - intrinsics.cy) / intrinsics.fy)[:, None]
     else:
@@ -178,17 +191,20 @@ def color_pixels(
     edge_ratio: float,
     rays: RayTables | None = None,
     out: NDArray[np.int32] | None = None,
+    rows: slice | None = None,
 ) -> NDArray[np.int32]:
     """For each depth pixel the colour pixel that shows its point.
 
-    Returns (h, w) int32: v * W + u in the colour image, -1 where depth is invalid or the point is outside of it.
+    Returns (h, w) int32: v * W + u in the colour image, -1 where depth is invalid or the point is outside of it. With
+    `rows` only those rows of the result are set.
     """
-    rays_x, rays_y = (rays or RayTables()).of(frame.depth_intrinsics)
+    some = rows or slice(0, frame.depth_raw.shape[0])
+    rays_x, rays_y = (rays or RayTables()).rows(frame.depth_intrinsics, some)
     lowest, highest = depth_range.counts(frame.depth_scale)
     camera = frame.color_intrinsics
     pixel = np.empty(frame.depth_raw.shape, np.int32) if out is None else out
     kernels.color_pixels(
-        frame.depth_raw,
+        frame.depth_raw[some],
         rays_x,
         rays_y,
         np.ascontiguousarray(frame.T_color_depth[:3], dtype=np.float32),
@@ -201,6 +217,34 @@ def color_pixels(
         np.empty((frame.depth_raw.shape[1] + 7) & ~7, np.uint8),
         camera.width,
         camera.height,
-        pixel,
+        pixel[some],
     )
     return pixel
+
+
+def depth_rows(frame: RgbdFrame, mask: NDArray[np.bool_], depth_range: DepthRange) -> slice:
+    """Rows of the depth image that can show what is inside a mask of the colour image, and one more on each side.
+
+    With two cameras: the rows that the frustum of the mask's extent covers, from the nearest to the farthest depth.
+    """
+    height = frame.depth_raw.shape[0]
+    inside = np.flatnonzero(mask.any(axis=1))
+    if len(inside) == 0:
+        return slice(0, 0)
+    top, bottom = float(inside[0]), float(inside[-1])
+    if not frame.one_camera:
+        columns = np.flatnonzero(mask.any(axis=0))
+        left, right = float(columns[0]), float(columns[-1])
+        along = np.linspace(0.0, 1.0, 9)
+        x, y = left + along * (right - left), top + along * (bottom - top)
+        border = [np.stack([x, np.full(9, v)], axis=1) for v in (top, bottom)]
+        border += [np.stack([np.full(9, u), y], axis=1) for u in (left, right)]
+        rays = frame.color_intrinsics.rays(np.concatenate(border))
+        rays = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
+        reach = np.concatenate([rays * depth_range.near_m, rays * depth_range.far_m])
+        v = frame.depth_intrinsics.project(pose.apply(pose.inverse(frame.T_color_depth), reach))[:, 1]
+        if not np.all(np.isfinite(v)):
+            return slice(0, height)
+        top, bottom = float(v.min()) - 2.0, float(v.max()) + 2.0
+    first, last = max(0, int(top) - 1), min(height, int(bottom) + 3)
+    return slice(min(first, last), last)

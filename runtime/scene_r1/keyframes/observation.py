@@ -118,7 +118,7 @@ def observe(  # type: ignore[no-untyped-def]
     calls: slot -> 1 + index into keys. sums: (samples, SUMS) float32 scratch.
     """
     h, w = depth.shape
-    separable = rays_x.shape[0] == 1 and h > 1
+    separable = rays_y.shape[1] == 1 and w > 1
     mask = np.int64(len(table) - 1)
     bits = np.int64(AXIS_BITS)
     axis = np.int64(AXIS_MASK)

@@ -9,20 +9,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from scene_r1.backproject import BackProjector, Points
+from scene_r1.backproject import EDGE_RATIO, BackProjector, Points
 from scene_r1.box import Box3D
 from scene_r1.depth_noise import SIGMA_PER_Z2
-from scene_r1.frame import DepthRange, RgbdFrame
-from scene_r1.lift.grid import VoxelGrid
+from scene_r1.frame import DepthRange
+from scene_r1.lift.ballot import Ballot
+from scene_r1.lift.masked_view import MaskedView
+from scene_r1.lift.spread import jackknife, percentile_box
 from scene_r1.lift.support import Plane, fit_plane, ring
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MaskedView:
-    """One frame and the object's mask in it. mask: (H, W) bool, pixels of the frame's colour image."""
-
-    frame: RgbdFrame
-    mask: NDArray[np.bool_]
+from scene_r1_engines.errors import BadConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +33,22 @@ class LiftSettings:
     agreement: float = 0.75
     percentile: float = 1.0
     erode_px: int = 1
-    edge_ratio: float = 0.02
+    edge_ratio: float = EDGE_RATIO
     noise: float = SIGMA_PER_Z2
     depth_range: DepthRange = field(default_factory=DepthRange)
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.agreement <= 1.0 or not 0.0 <= self.percentile < 50.0:
+            raise BadConfig(f"agreement in (0, 1], percentile in [0, 50); got {self.agreement}, {self.percentile}")
+        if not 1e-3 <= self.voxel_m[0] <= self.voxel_m[1] or self.voxels_across < 4 or self.erode_px < 0:
+            raise BadConfig(f"voxel_m >= 0.001 and growing, voxels_across >= 4, erode_px >= 0; got {self}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lifted:
     """box: None when nothing could be lifted. xyz: (N, 3) float32 metres, world; rgb: (N, 3) uint8: its points.
 
-    voxel_m: side of the voxels it was voted in. used: positions in `views` of those that supported it.
+    voxel_m: side of the voxels it was voted in. used: positions in `views` of those that support it.
     """
 
     box: Box3D | None
@@ -57,18 +58,24 @@ class Lifted:
     used: tuple[int, ...]
 
 
-NO_POINTS = Points(np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8))
-NOTHING = Lifted(None, NO_POINTS.xyz, NO_POINTS.rgb, 0.0, ())
+NOTHING = Lifted(None, np.empty((0, 3), np.float32), np.empty((0, 3), np.uint8), 0.0, ())
 FEWEST_POINTS = 12
 """A view with fewer points in its mask says nothing."""
 FLATTEST = 0.3
 """Share of the agreed voxels that must stand out of the support plane for the plane to be cut away."""
-REACH = 2
-"""Voxels hang together across gaps of one: thin parts seen from afar leave such gaps."""
+ROUGH_ACROSS = 12
+ROUGH_VOXEL_M = (0.006, 0.04)
+"""The first vote, which finds the views to trust and the place to look at, has coarser voxels."""
+SAMPLE = 500
+"""Points of a view that its distance and extent are taken from."""
 
 
 class Lifter:
-    """Visibility-aware voxel vote over views, largest component, percentile box. One object for one thread."""
+    """Visibility-aware voxel vote over views, largest component, percentile box. One object for one thread.
+
+    Two votes. The first, coarse and by simple majority, tells which masks show the same thing, where it is, and which
+    plane it stands on; the second, fine and stricter, is held among those views in that place.
+    """
 
     def __init__(self, settings: LiftSettings | None = None) -> None:
         self.settings = settings or LiftSettings()
@@ -81,101 +88,107 @@ class Lifter:
         """
         s = self.settings
         clouds = [self._project(view.frame, _eroded(view.mask, s.erode_px)).copy() for view in views]
-        clouds = [cloud if len(cloud) >= FEWEST_POINTS else NO_POINTS for cloud in clouds]
-        if not any(len(cloud) for cloud in clouds):
+        looks = [_look(view, cloud) for view, cloud in zip(views, clouds, strict=True) if len(cloud) >= FEWEST_POINTS]
+        if not looks:
             return NOTHING
-        grid = VoxelGrid(sum(len(cloud) for cloud in clouds), self._voxel_m(views, clouds), s.noise)
-        for number, (view, cloud) in enumerate(zip(views, clouds, strict=True)):
-            grid.add(number, cloud.xyz, view.frame.T_world_depth)
-        votes = np.empty((len(views), len(grid)), np.float32)
-        for view, row in zip(views, votes, strict=True):
-            grid.vote(view.frame, view.mask, s.depth_range, row)
-        trusted = _trusted(votes, _heaviest(grid, votes, _agreed(votes, 0.5)))
-        agreed = _agreed(votes[trusted], s.agreement)
-        plane = self._support(views, clouds, trusted)
-        if plane is not None:
-            standing = agreed & (plane.height(grid.means) > grid.voxel_m)
-            if np.count_nonzero(standing) >= FLATTEST * np.count_nonzero(agreed):
-                agreed = standing
-            else:
-                plane = None  # a sheet, a rug: it would vanish
-        kept = _heaviest(grid, votes[trusted], agreed)
+        sigma = s.noise * min(distance for distance, _ in looks) ** 2
+        extent = float(np.median([extent for _, extent in looks]))
+
+        rough = self._ballot(views, clouds, _between(max(extent / ROUGH_ACROSS, sigma), ROUGH_VOXEL_M))
+        rough.trust_views_of(rough.heaviest(rough.agreed(0.5)))
+        plane = self._support(views, clouds, rough.trusted)
+        place = rough.heaviest(rough.agreed(s.agreement))
+        if not place.any():
+            return NOTHING
+        margin = 2.0 * rough.grid.voxel_m
+        low, high = (rough.grid.means[place].min(axis=0) - margin, rough.grid.means[place].max(axis=0) + margin)
+
+        chosen = [int(i) for i in np.flatnonzero(rough.trusted)]
+        near = [_inside(clouds[i], low, high) for i in chosen]
+        fine_m = _between(max(float((high - low).max() - 2.0 * margin) / s.voxels_across, sigma), s.voxel_m)
+        fine = self._ballot([views[i] for i in chosen], near, fine_m)
+        kept, plane = self._object(fine, plane, max(0.006, 0.5 * fine_m, 1.5 * sigma))
         if not kept.any():
             return NOTHING
-        return self._box(grid, kept, clouds, plane)
+        return self._lifted(fine, kept, near, chosen, plane, sigma)
+
+    def _ballot(self, views: Sequence[MaskedView], clouds: Sequence[Points], voxel_m: float) -> Ballot:
+        return Ballot(views, clouds, voxel_m, self.settings.noise, self.settings.depth_range)
+
+    def _object(self, ballot: Ballot, plane: Plane | None, height_m: float) -> tuple[NDArray[np.bool_], Plane | None]:
+        """The voxels of the object, and the plane that was cut away from under it up to a height (None: none was)."""
+        agreed = ballot.agreed(self.settings.agreement)
+        if plane is not None:
+            standing = agreed & (plane.height(ballot.grid.means) > height_m)
+            if np.count_nonzero(standing) >= FLATTEST * np.count_nonzero(agreed):
+                return ballot.heaviest(standing), plane
+        return ballot.heaviest(agreed), None  # no plane, or a sheet or rug that would vanish with it
 
     def _support(
         self, views: Sequence[MaskedView], clouds: Sequence[Points], trusted: NDArray[np.bool_]
     ) -> Plane | None:
         """The plane around the object in the trusted view that has the most of it."""
         sizes = [len(cloud) if good else 0 for cloud, good in zip(clouds, trusted, strict=True)]
-        best = int(np.argmax(sizes))
-        if sizes[best] == 0:
+        best = views[int(np.argmax(sizes))]
+        around = self._project(best.frame, ring(best.mask))
+        if max(sizes) == 0 or len(around) == 0:
             return None
-        frame = views[best].frame
-        around = self._project(frame, ring(views[best].mask))
-        eye = frame.T_world_depth[:3, 3]
-        if len(around) == 0:
-            return None
-        distance = float(np.linalg.norm(np.median(around.xyz, axis=0) - eye))
-        return fit_plane(around.xyz, max(0.006, 2.0 * self.settings.noise * distance**2), eye)
+        distance, _ = _look(best, around)
+        return fit_plane(
+            around.xyz, max(0.006, 2.0 * self.settings.noise * distance**2), best.frame.T_world_depth[:3, 3]
+        )
 
-    def _voxel_m(self, views: Sequence[MaskedView], clouds: Sequence[Points]) -> float:
-        """Side of the voxels: a share of the object's extent, but no finer than the depth noise of the nearest view.
-
-        The extent is the median of the views' own: a wrong mask among them does not change it.
-        """
-        s = self.settings
-        extents, distances = [], []
-        for view, cloud in zip(views, clouds, strict=True):
-            if len(cloud):
-                low, high = np.percentile(cloud.xyz, (15, 85), axis=0)
-                extents.append(float((high - low).max()) / 0.7)
-                eye = view.frame.T_world_depth[:3, 3]
-                distances.append(float(np.linalg.norm(np.median(cloud.xyz, axis=0) - eye)))
-        sigma = s.noise * min(distances) ** 2
-        return float(np.clip(max(np.median(extents) / s.voxels_across, sigma), *s.voxel_m))
-
-    def _box(self, grid: VoxelGrid, kept: NDArray[np.bool_], clouds: Sequence[Points], plane: Plane | None) -> Lifted:
-        s = self.settings
+    def _lifted(
+        self,
+        ballot: Ballot,
+        kept: NDArray[np.bool_],
+        clouds: Sequence[Points],
+        numbers: Sequence[int],
+        plane: Plane | None,
+        sigma: float,
+    ) -> Lifted:
+        grid, percentile = ballot.grid, self.settings.percentile
+        rows = [grid.rows(cloud.xyz) for cloud in clouds]
+        own = [kept[row] for row in rows]
+        supporting = [i for i, inside in enumerate(own) if np.count_nonzero(inside) >= FEWEST_POINTS]
+        seen_by = [np.bincount(rows[i][own[i]], minlength=len(grid))[kept] > 0 for i in supporting]
         means = grid.means[kept]
         if plane is not None:  # what was cut off at the plane is given back: the object reaches down to it
-            means = np.concatenate([means, plane.foot(means[plane.height(means) < 3.0 * grid.voxel_m])])
-        low, high = np.percentile(means, (s.percentile, 100.0 - s.percentile), axis=0)
-        inside = [kept[grid.rows(cloud.xyz)] if len(cloud) else np.zeros(0, bool) for cloud in clouds]
-        used = tuple(i for i, own in enumerate(inside) if np.count_nonzero(own) >= FEWEST_POINTS)
-        xyz = np.concatenate([cloud.xyz[own] for cloud, own in zip(clouds, inside, strict=True)])
-        rgb = np.concatenate([cloud.rgb[own] for cloud, own in zip(clouds, inside, strict=True)])
-        floor = np.full(3, grid.voxel_m / 2.0)
-        middle, half = (low + high) / 2.0, np.maximum((high - low) / 2.0, floor / 2.0)
-        return Lifted(Box3D.from_corners(middle - half, middle + half, 0.0, len(used)), xyz, rgb, grid.voxel_m, used)
+            low_ones = plane.height(means) < 3.0 * grid.voxel_m
+            means = np.concatenate([means, plane.foot(means[low_ones])])
+            seen_by = [np.concatenate([seen, seen[low_ones]]) for seen in seen_by]
+        low, high = percentile_box(means, percentile)
+        spread = float(np.hypot(jackknife(means, seen_by, percentile), sigma))
+        middle, half = (low + high) / 2.0, np.maximum((high - low) / 2.0, grid.voxel_m / 4.0)
+        return Lifted(
+            Box3D.from_corners(middle - half, middle + half, spread, len(supporting)),
+            np.concatenate([cloud.xyz[inside] for cloud, inside in zip(clouds, own, strict=True)]),
+            np.concatenate([cloud.rgb[inside] for cloud, inside in zip(clouds, own, strict=True)]),
+            grid.voxel_m,
+            tuple(numbers[i] for i in supporting),
+        )
 
 
-def _agreed(votes: NDArray[np.float32], share: float) -> NDArray[np.bool_]:
-    """(n,) voxels that at least `share` of the views seeing them have in their masks. votes: (views, n)."""
-    for_it = np.clip(votes, 0.0, None).sum(axis=0)
-    return np.asarray((for_it > 0.0) & (for_it >= share * np.abs(votes).sum(axis=0)))
+def _look(view: MaskedView, cloud: Points) -> tuple[float, float]:
+    """(distance from the camera, extent) of a view's points, metres, both robust against a masked-in background."""
+    some = cloud.xyz[:: max(1, len(cloud) // SAMPLE)]
+    low, middle, high = np.percentile(some, (15.0, 50.0, 85.0), axis=0)
+    return float(np.linalg.norm(middle - view.frame.T_world_depth[:3, 3])), float((high - low).max() / 0.7)
 
 
-def _trusted(votes: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(views,) those whose mask covers at least half of what they see of the object; the others show something else."""
-    own = votes[:, kept]
-    for_it = np.clip(own, 0.0, None).sum(axis=1)
-    return np.asarray(for_it >= 0.5 * np.abs(own).sum(axis=1))
+def _between(value: float, ends: tuple[float, float]) -> float:
+    return min(max(value, ends[0]), ends[1])
 
 
-def _heaviest(grid: VoxelGrid, votes: NDArray[np.float32], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Of the kept voxels the connected component with the most votes for it."""
-    if not kept.any():
-        return kept
-    label = grid.components(kept, REACH)
-    weight = np.bincount(label[kept], np.clip(votes[:, kept], 0.0, None).sum(axis=0))
-    return np.asarray(label == np.argmax(weight))
+def _inside(cloud: Points, low: NDArray[np.float64], high: NDArray[np.float64]) -> Points:
+    """The points between two corners."""
+    inside = np.all((cloud.xyz >= low) & (cloud.xyz <= high), axis=1)
+    return Points(cloud.xyz[inside], cloud.rgb[inside])
 
 
 def _eroded(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     """The mask without its rim; unchanged where nothing would be left."""
-    if pixels == 0 or not mask.any():
+    if pixels == 0 or mask.ndim != 2 or not mask.any():
         return mask
     kernel = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
     inner = cv2.erode(np.ascontiguousarray(mask).view(np.uint8), kernel).view(np.bool_)
