@@ -21,6 +21,7 @@ help:
 	@echo "make clean   remove what the above have made, but not .venv and results"
 
 demo: $(ROOMS)
+	rm -rf demo_out
 	$(BIN)/scene-r1 demo --out demo_out
 
 test: $(DEV)
@@ -34,10 +35,7 @@ types: $(DEV)
 	$(BIN)/mypy -p scene_r1 -p scene_r1_engines -p benchmarks
 
 bench: $(DEV)
-	@set -e; for file in benchmarks/bench_*.py; do \
-		[ -e "$$file" ] || { echo "there are no benchmarks/bench_*.py" >&2; exit 1; }; \
-		$(BIN)/python -m "benchmarks.$$(basename "$$file" .py)" $(BENCH_ARGS); \
-	done
+	@set -e; for name in kernels keyframes lift; do $(BIN)/python -m "benchmarks.$$name" $(BENCH_ARGS); done
 
 clean:
 	rm -rf build dist demo_out .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -40,20 +40,27 @@ class Intrinsics:
     def __post_init__(self) -> None:
         for name in ("width", "height"):
             value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or not 0 < value <= MAX_SIDE_PX:
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if not whole or not 0 < value <= MAX_SIDE_PX:
                 raise BadIntrinsics(f"{name} must be a whole number of pixels in 1..{MAX_SIDE_PX}, got {value!r}")
+            object.__setattr__(self, name, int(value))
         for name in ("fx", "fy"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and 0.0 < value < 1e6):
+            if not (_finite(value) and 0.0 < value < 1e6):
                 raise BadIntrinsics(f"{name} must be a positive number of pixels, got {value!r}")
+            object.__setattr__(self, name, float(value))
         for name, side in (("cx", self.width), ("cy", self.height)):
             value = getattr(self, name)
-            if not (math.isfinite(value) and -0.5 <= value <= side - 0.5):
+            if not (_finite(value) and -0.5 <= value <= side - 0.5):
                 raise BadIntrinsics(f"{name} must lie inside the image (-0.5..{side - 0.5}), got {value!r}")
+            object.__setattr__(self, name, float(value))
         if self.model not in MODELS:
             raise BadIntrinsics(f"model must be one of {', '.join(MODELS)}, got {self.model!r}")
-        if len(self.coefficients) != 5 or not all(math.isfinite(c) for c in self.coefficients):
-            raise BadIntrinsics(f"coefficients must be five finite numbers, got {self.coefficients!r}")
+        given = self.coefficients
+        if not isinstance(given, tuple | list | np.ndarray) or len(given) != 5 or not all(_finite(c) for c in given):
+            raise BadIntrinsics(f"coefficients must be five finite numbers, got {given!r}")
+        # Plain floats in a tuple, whatever they came in: cameras are compared, hashed and written to files.
+        object.__setattr__(self, "coefficients", tuple(float(c) for c in given))
         if self.model == "none" and any(self.coefficients):
             raise BadIntrinsics(f"model is 'none' but coefficients are {self.coefficients!r}")
 
@@ -84,8 +91,8 @@ class Intrinsics:
             self,
             fx=self.fx * sx,
             fy=self.fy * sy,
-            cx=(self.cx + 0.5) * sx - 0.5,
-            cy=(self.cy + 0.5) * sy - 0.5,
+            cx=min((self.cx + 0.5) * sx - 0.5, width - 0.5),  # on the border rounding must not lead out of the image
+            cy=min((self.cy + 0.5) * sy - 0.5, height - 0.5),
             width=width,
             height=height,
         )
@@ -94,17 +101,19 @@ class Intrinsics:
         """Pixels of points in front of the camera.
 
         points: (N, 3) metres, camera frame (OpenCV axes). Returns (N, 2) float64 pixels (u, v), not clipped to the
-        image; NaN for points at or behind the camera plane.
+        image; NaN for points at or behind the camera plane, and so far out that the lens polynomial has folded over.
         """
         p = np.asarray(points, dtype=np.float64).reshape(-1, 3)
         z = np.where(p[:, 2] > 0.0, p[:, 2], np.nan)
-        xy = self._distort(p[:, :2] / z[:, None])
+        with np.errstate(over="ignore", invalid="ignore"):  # far off the axis: infinite or NaN, and so no pixel
+            xy = self._distort(p[:, :2] / z[:, None])
         return np.asarray(xy * (self.fx, self.fy) + (self.cx, self.cy))
 
     def rays(self, pixels: ArrayLike) -> NDArray[np.float64]:
         """Directions of pixels with z = 1, so that a point is `ray * depth`.
 
-        pixels: (N, 2) pixels (u, v). Returns (N, 2) float64: x and y at z = 1, camera frame.
+        pixels: (N, 2) pixels (u, v). Returns (N, 2) float64: x and y at z = 1, camera frame; NaN where the lens
+        polynomial has folded over and no ray reaches the pixel.
         """
         uv = np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
         return self._undistort((uv - (self.cx, self.cy)) / (self.fx, self.fy))
@@ -113,7 +122,7 @@ class Intrinsics:
         if self.is_pinhole:
             return xy
         if self.model == "brown_conrady":
-            return brown_conrady(xy, self.coefficients)
+            return self._polynomial(xy)
         return invert_brown_conrady(xy, self.coefficients)
 
     def _undistort(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -121,7 +130,16 @@ class Intrinsics:
             return xy
         if self.model == "brown_conrady":
             return invert_brown_conrady(xy, self.coefficients)
-        return brown_conrady(xy, self.coefficients)
+        return self._polynomial(xy)
+
+    def _polynomial(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        out = brown_conrady(xy, self.coefficients)
+        out[np.hypot(xy[:, 0], xy[:, 1]) > fold_radius(self.coefficients)] = np.nan
+        return out
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, float | int | np.floating | np.integer) and math.isfinite(value)
 
 
 def brown_conrady(xy: NDArray[np.float64], coefficients: tuple[float, ...]) -> NDArray[np.float64]:
@@ -139,10 +157,22 @@ def brown_conrady(xy: NDArray[np.float64], coefficients: tuple[float, ...]) -> N
     )
 
 
+def fold_radius(coefficients: tuple[float, ...]) -> float:
+    """Radius at which the radial part of `brown_conrady` first stops growing, infinity where it never does.
+
+    Beyond it two directions share a pixel, which no real lens does: the polynomial is not valid there.
+    """
+    k1, k2, _, _, k3 = (c if abs(c) > 1e-9 else 0.0 for c in coefficients)  # smaller ones turn nothing near an image
+    roots = np.roots([7.0 * k3, 5.0 * k2, 3.0 * k1, 1.0])  # of d(r radial)/dr, in r squared
+    turns = [float(root.real) for root in roots if abs(root.imag) < 1e-12 and root.real > 0.0]
+    return math.sqrt(min(turns)) if turns else math.inf
+
+
 def invert_brown_conrady(xy: NDArray[np.float64], coefficients: tuple[float, ...]) -> NDArray[np.float64]:
     """Solve `brown_conrady(result) = xy` by Newton's method with the exact Jacobian; (N, 2) normalised.
 
-    NaN where no solution is found to 1e-9: there the polynomial has folded over and no ray reaches the pixel.
+    NaN where no solution is found to 1e-9, or only one beyond the `fold_radius`: there the polynomial has folded over
+    and no ray reaches the pixel.
     """
     k1, k2, p1, p2, k3 = coefficients
     s: NDArray[np.float64] = xy.copy()
@@ -162,6 +192,7 @@ def invert_brown_conrady(xy: NDArray[np.float64], coefficients: tuple[float, ...
             s = s - step
             if not np.any(np.abs(step) > 1e-14):
                 break
-        bad = ~(np.abs(brown_conrady(s, coefficients) - xy).max(axis=1) < 1e-9) if len(s) else np.zeros(0, bool)
+        bad = ~(np.abs(brown_conrady(s, coefficients) - xy).max(axis=1, initial=0.0) < 1e-9)
+        bad |= ~(np.hypot(s[:, 0], s[:, 1]) <= fold_radius(coefficients))
     s[bad] = np.nan
     return s

@@ -36,17 +36,17 @@ class View:
 
     def __post_init__(self) -> None:
         h, w = self.intrinsics.height, self.intrinsics.width
-        if self.image.shape != (h, w, 3) or self.image.dtype != np.uint8:
-            raise BadFrame(
-                f"view {self.id}: image must be ({h}, {w}, 3) uint8 as its intrinsics say, "
-                f"got {self.image.shape} {self.image.dtype}"
-            )
-        if self.depth_m is not None and (self.depth_m.shape != (h, w) or self.depth_m.dtype != np.float32):
-            raise BadFrame(
-                f"view {self.id}: depth_m must be ({h}, {w}) float32, got {self.depth_m.shape} {self.depth_m.dtype}"
-            )
-        if self.T_world_camera is not None and self.T_world_camera.shape != (4, 4):
-            raise BadFrame(f"view {self.id}: T_world_camera must be (4, 4), got {self.T_world_camera.shape}")
+        self._check("image", self.image, (h, w, 3), np.dtype(np.uint8))
+        if self.depth_m is not None:
+            self._check("depth_m", self.depth_m, (h, w), np.dtype(np.float32))
+        if self.T_world_camera is not None:
+            self._check("T_world_camera", self.T_world_camera, (4, 4), np.dtype(np.float64))
+
+    def _check(self, name: str, array: object, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
+        if isinstance(array, np.ndarray) and array.shape == shape and array.dtype == dtype:
+            return
+        got = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise BadFrame(f"view {self.id}: {name} must be {shape} {dtype} as its intrinsics say, got {got}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ class Prompt:
         if self.xyxy is None and self.points_xy is None and self.mask is None:
             raise BadPrompt("a prompt needs a box (xyxy), points or a mask; got none of them")
         if self.xyxy is not None:
+            if len(self.xyxy) != 4:
+                raise BadPrompt(f"xyxy must be four numbers, got {self.xyxy}")
             if not np.all(np.isfinite(self.xyxy)):
                 raise BadPrompt(f"xyxy must be finite, got {self.xyxy}")
             x0, y0, x1, y1 = self.xyxy
@@ -78,8 +80,12 @@ class Prompt:
         if self.points_xy is not None:
             if self.points_xy.ndim != 2 or self.points_xy.shape[1] != 2:
                 raise BadPrompt(f"points_xy must be (P, 2), got {self.points_xy.shape}")
+            if not np.all(np.isfinite(self.points_xy)):
+                raise BadPrompt(f"points_xy must be finite, got {self.points_xy.tolist()}")
             if self.points_label is None or self.points_label.shape != (len(self.points_xy),):
                 raise BadPrompt(f"points_label must be ({len(self.points_xy)},), one label for each point")
+        elif self.points_label is not None:
+            raise BadPrompt("points_label is given without points_xy")
         if self.mask is not None and (self.mask.ndim != 2 or self.mask.dtype != np.bool_):
             raise BadPrompt(f"a mask prompt must be (H, W) bool, got {self.mask.shape} {self.mask.dtype}")
 

@@ -77,7 +77,9 @@ def iou(a: Box3D, b: Box3D) -> float:
         raise BadInput(f"boxes in different frames cannot be compared: {a.frame_id!r} and {b.frame_id!r}")
     overlap = np.clip(np.minimum(a.high, b.high) - np.maximum(a.low, b.low), 0.0, None)
     common = float(np.prod(overlap))
-    return common / (float(np.prod(a.size)) + float(np.prod(b.size)) - common)
+    # volumes from the corners, as the overlap is: from the sizes, rounding lets the quotient exceed 1
+    union = float(np.prod(a.high - a.low)) + float(np.prod(b.high - b.low)) - common
+    return common / union if union > 0.0 else float(a.center == b.center and a.size == b.size)
 
 
 def _three(values: NDArray[np.float64]) -> tuple[float, float, float]:

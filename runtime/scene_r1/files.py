@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,18 +16,15 @@ from scene_r1_engines.errors import OutputExists
 def whole_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
     """A temporary path in the same folder with the same ending; renamed to `path` on success, removed on any error.
 
-    Raises OutputExists when `path` is there and `overwrite` is False, or when it is a folder.
+    Raises OutputExists when `path` is there and `overwrite` is False, when it is a folder, or when a file stands where
+    its folder should be.
     """
     target = Path(path)
-    if target.is_dir() or (target.exists() and not overwrite):
-        raise OutputExists(f"{target} is already there: name another place or remove it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    _refuse_file(target, overwrite)
+    temporary = _beside(target, target.suffix, lambda name: os.close(os.open(name, os.O_CREAT | os.O_EXCL, 0o666)))
     try:
         yield temporary
-        _readable_by_umask(temporary)
+        _refuse_file(target, overwrite)
         os.replace(temporary, target)
     finally:
         with suppress(FileNotFoundError):
@@ -38,26 +35,40 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = True) -> Itera
 def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary folder beside `path`; renamed to `path` on success, removed on any error.
 
-    Raises OutputExists when `path` is there and is not an empty folder.
+    Raises OutputExists when `path` is there and is not an empty folder, or when a file stands where its own folder
+    should be.
     """
     target = Path(path)
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise OutputExists(f"{target} is already there: name another place or remove it")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    _refuse_folder(target)
+    temporary = _beside(target, "", lambda name: os.mkdir(name, 0o777))
     try:
         yield temporary
-        temporary.chmod(0o777 & ~_umask())
+        _refuse_folder(target)
         os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(target: Path, ending: str, make: Callable[[Path], None]) -> Path:
+    """Make a new entry in the target's folder under a name that nobody has."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputExists(f"{target.parent} is not a folder: name another place or remove it") from error
+    while True:
+        # Made here and not by tempfile, whose entries are closed to others: so the umask is applied by the system, and
+        # need not be read, which is only possible by setting it, for every thread.
+        temporary = target.with_name(f".{target.stem[:32]}-{secrets.token_hex(8)}{ending}")
+        with suppress(FileExistsError):
+            make(temporary)
+            return temporary
 
 
-def _readable_by_umask(path: Path) -> None:
-    path.chmod(0o666 & ~_umask())
+def _refuse_file(target: Path, overwrite: bool) -> None:
+    if target.is_dir() or (target.exists() and not overwrite):
+        raise OutputExists(f"{target} is already there: name another place or remove it")
+
+
+def _refuse_folder(target: Path) -> None:
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise OutputExists(f"{target} is already there: name another place or remove it")

@@ -44,11 +44,12 @@ class RgbdFrame:
 
     def __post_init__(self) -> None:
         what = f"frame {self.index}"
-        if self.index < 0:
-            raise BadFrame(f"{what}: index must be 0 or more")
+        if not isinstance(self.index, int | np.integer) or self.index < 0:
+            raise BadFrame(f"{what}: index must be a whole number, 0 or more")
         _check_image(f"{what}: color", self.color, (*_size(self.color_intrinsics), 3), np.dtype(np.uint8))
         _check_image(f"{what}: depth_raw", self.depth_raw, _size(self.depth_intrinsics), np.dtype(np.uint16))
-        if not (math.isfinite(self.depth_scale) and 1e-6 <= self.depth_scale <= 0.1):
+        number = isinstance(self.depth_scale, float | int | np.floating)
+        if not (number and math.isfinite(self.depth_scale) and 1e-6 <= self.depth_scale <= 0.1):
             raise BadFrame(f"{what}: depth_scale must be metres per count in 1e-6..0.1, got {self.depth_scale!r}")
         for name in ("color", "depth_raw"):
             array = np.ascontiguousarray(getattr(self, name))
@@ -109,7 +110,8 @@ def depth_counts(depth_m: NDArray[np.floating], depth_scale: float) -> NDArray[n
 
     depth_m: (h, w) float, metres. Returns (h, w) uint16, rounded to the nearest count.
     """
-    counts = np.rint(np.nan_to_num(depth_m, nan=0.0, posinf=0.0, neginf=0.0) / depth_scale)
+    with np.errstate(over="ignore"):
+        counts = np.rint(np.nan_to_num(depth_m, nan=0.0, posinf=0.0, neginf=0.0) / depth_scale)
     return np.where((counts >= 1) & (counts < NO_RETURN_HIGH), counts, 0).astype(np.uint16)
 
 

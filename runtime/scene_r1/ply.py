@@ -18,7 +18,8 @@ MOST_STEPS = 500
 """Per edge, so that a box the size of a house stays small on disk."""
 
 VERTEX = np.dtype([("xyz", "<f4", 3), ("rgb", "u1", 3)])
-EDGE = np.dtype([("vertices", "<i4", 2), ("rgb", "u1", 3)])
+EDGE = np.dtype("<i4")
+"""Of an edge's vertices. Edges have the colour of their corners and none of their own, which trimesh 4 cannot read."""
 
 
 def write_ply(
@@ -40,17 +41,15 @@ def write_ply(
     """
     _check(path, xyz, rgb)
     parts = [_vertices(xyz, rgb)]
-    edges = np.empty((len(boxes), len(EDGES)), EDGE)
-    for number, (box, color) in enumerate(boxes):
-        edges[number]["vertices"] = len(xyz) + 8 * number + np.array(EDGES)
-        edges[number]["rgb"] = _checked_color(path, color)
-        parts.append(_vertices(box.corners, edges[number]["rgb"][:1]))
+    colors = [_checked_color(path, color) for _, color in boxes]
+    parts.extend(_vertices(box.corners, color) for (box, _), color in zip(boxes, colors, strict=True))
     if edge_points:
-        parts.extend(_vertices(_along_edges(box), np.array([color], np.uint8)) for box, color in boxes)
+        parts.extend(_vertices(_along_edges(box), color) for (box, _), color in zip(boxes, colors, strict=True))
+    edges = np.array([np.array(EDGES) + len(xyz) + 8 * number for number in range(len(boxes))], EDGE)
     vertices = np.concatenate(parts)
     try:
         with whole_file(path) as temporary, open(temporary, "wb") as file:
-            file.write(_header(len(vertices), edges.size))
+            file.write(_header(len(vertices), 12 * len(boxes)))
             file.write(vertices.tobytes())
             file.write(edges.tobytes())
     except OSError as error:
@@ -58,22 +57,21 @@ def write_ply(
 
 
 def _header(vertices: int, edges: int) -> bytes:
-    colors = [f"property uchar {name}" for name in ("red", "green", "blue")]
     lines = [
         "ply",
         "format binary_little_endian 1.0",
         "comment Scene-R1 Edge: metres, world frame",
         f"element vertex {vertices}",
         *(f"property float {name}" for name in "xyz"),
-        *colors,
+        *(f"property uchar {name}" for name in ("red", "green", "blue")),
     ]
     if edges:
-        lines += [f"element edge {edges}", "property int vertex1", "property int vertex2", *colors]
+        lines += [f"element edge {edges}", "property int vertex1", "property int vertex2"]
     return ("\n".join([*lines, "end_header"]) + "\n").encode("ascii")
 
 
 def _vertices(xyz: NDArray[np.floating], rgb: NDArray[np.uint8]) -> NDArray[np.void]:
-    """(N,) vertices; rgb: (N, 3), or (1, 3) for all of them."""
+    """(N,) vertices; rgb: (N, 3), or (3,) for all of them."""
     out = np.empty(len(xyz), VERTEX)
     out["xyz"] = xyz
     out["rgb"] = rgb

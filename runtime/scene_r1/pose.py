@@ -18,7 +18,10 @@ def rigid(T: ArrayLike, name: str = "T_world_camera", tolerance: float = ROTATIO
     norm (polar decomposition by SVD). Raises BadFrame for a wrong shape, NaN or infinity, a scale, a shear, a
     reflection or a last row other than 0 0 0 1.
     """
-    t = np.array(T, dtype=np.float64)
+    try:
+        t = np.array(T, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BadFrame(f"{name} must be a 4x4 matrix of numbers: {error}") from error
     if t.shape != (4, 4):
         raise BadFrame(f"{name} must be a 4x4 matrix, got shape {t.shape}")
     if not np.all(np.isfinite(t)):
@@ -59,6 +62,8 @@ def from_quaternion(xyz: ArrayLike, quaternion_xyzw: ArrayLike, name: str = "T_w
     norm = float(np.linalg.norm(q))
     if q.shape != (4,) or not np.isfinite(norm) or abs(norm - 1.0) > 0.01:
         raise BadFrame(f"{name}: the quaternion {q.tolist()} is not of length 1")
+    if np.shape(xyz) != (3,):
+        raise BadFrame(f"{name}: a translation is three numbers, got {xyz!r}")
     x, y, z, w = q / norm
     t = np.eye(4)
     t[:3, :3] = [

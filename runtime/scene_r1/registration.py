@@ -24,8 +24,9 @@ def view_of(frame: RgbdFrame, view_id: int | None = None) -> View:
 def registered_depth(frame: RgbdFrame, depth_range: DepthRange | None = None) -> NDArray[np.float32]:
     """Depth seen from the colour camera: (H, W) float32 metres along its optical axis, 0 = nothing known.
 
-    Every depth pixel covers the square that its solid angle has in the colour image; the nearest wins. Parts that
-    only the colour camera sees stay 0.
+    Every depth pixel covers the square that its solid angle has in the colour image, and on a surface all that lies
+    up to its neighbours, however much its slant stretches it; the nearest wins. Parts that only the colour camera sees
+    stay 0.
     """
     pixel = color_pixels(frame, depth_range or DepthRange(), 0.0)
     camera, depth_camera = frame.color_intrinsics, frame.depth_intrinsics
@@ -39,20 +40,36 @@ def registered_depth(frame: RgbdFrame, depth_range: DepthRange | None = None) ->
     return out
 
 
+SURFACE_RATIO = 0.05
+"""Neighbours whose depth differs by less than this share lie on one surface, with no hole between them."""
+
+STRETCH = 4
+"""A depth pixel covers at the most this many times its own square along rows or columns."""
+
+
 @njit(**JIT)
 def splat(depth, pixel, rays_x, rays_y, axis, scale, side, out):  # type: ignore[no-untyped-def]
-    """Write each depth pixel's distance from the colour camera into side x side pixels around `pixel`; nearest wins."""
+    """Write each depth pixel's distance from the colour camera into side x side pixels around `pixel`, or as many as
+    lie before the pixels of the neighbours to the right and below; nearest wins."""
+    h, w = depth.shape
     H, W = out.shape
     before = (side - 1) // 2
-    for v in range(depth.shape[0]):
-        for u in range(depth.shape[1]):
+    for v in range(h):
+        for u in range(w):
             q = pixel[v, u]
             if q < 0:
                 continue
             z = np.float32(depth[v, u]) * scale
             z = (axis[0] * rays_x[v, u] + axis[1] * rays_y[v, u] + axis[2]) * z + axis[3]
             row, column = q // W, q % W
-            for r in range(max(0, row - before), min(H, row - before + side)):
-                for c in range(max(0, column - before), min(W, column - before + side)):
+            bottom, right = row - before + side, column - before + side
+            count = np.int64(depth[v, u])
+            near = SURFACE_RATIO * count
+            if u + 1 < w and pixel[v, u + 1] >= 0 and abs(np.int64(depth[v, u + 1]) - count) <= near:
+                right = min(max(right, pixel[v, u + 1] % W), right + (STRETCH - 1) * side)
+            if v + 1 < h and pixel[v + 1, u] >= 0 and abs(np.int64(depth[v + 1, u]) - count) <= near:
+                bottom = min(max(bottom, pixel[v + 1, u] // W), bottom + (STRETCH - 1) * side)
+            for r in range(max(0, row - before), min(H, bottom)):
+                for c in range(max(0, column - before), min(W, right)):
                     if out[r, c] == 0.0 or z < out[r, c]:
                         out[r, c] = z

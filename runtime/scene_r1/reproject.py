@@ -15,6 +15,7 @@ from scene_r1.frame import DepthRange, RgbdFrame
 from scene_r1.jit import JIT
 from scene_r1.lift.grid import kernel_camera
 from scene_r1.lift.kernels import pixel_of
+from scene_r1_engines.errors import BadInput
 from scene_r1_engines.view import Prompt
 
 
@@ -48,8 +49,10 @@ def reproject(
     """Where the points (N, 3) float32, world, are in a frame, or None when fewer than `fewest` of them are visible.
 
     A point is visible when the depth measured at its pixel agrees within tolerance_m and twice the depth noise.
-    Raises BadFrame for a frame without a pose.
+    Raises BadFrame for a frame without a pose, BadInput for points of another shape.
     """
+    if xyz.ndim != 2 or xyz.shape[1] != 3:
+        raise BadInput(f"points must be (N, 3) metres in the world, got {xyz.shape}")
     if len(xyz) == 0:
         return None
     color, depth = frame.color_intrinsics, frame.depth_intrinsics

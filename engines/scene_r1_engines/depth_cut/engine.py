@@ -64,10 +64,25 @@ class DepthCut:
 
         Raises BadPrompt and EngineFailed as `segment`.
         """
+        self._check_open()  # Here and not in the generator, which would say it only when the first mask is asked for.
+        return self._track(views, prompts)
+
+    def close(self) -> None:
+        """Nothing is held; what is called afterwards raises EngineFailed."""
+        self._closed = True
+
+    def __enter__(self) -> DepthCut:
         self._check_open()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _track(self, views: Iterable[View], prompts: Mapping[int, Prompt]) -> Iterator[Masks]:
         sightings: deque[Sighting] = deque(maxlen=MOST_SIGHTINGS)
         waiting: deque[View] = deque()
         for view in views:
+            self._check_open()
             if view.id in prompts:
                 masks = self.segment(view, [prompts[view.id]])
                 seen = sighting(view, masks.masks[0])
@@ -90,17 +105,6 @@ class DepthCut:
                     yield _nothing(waiting.popleft())
         while waiting:
             yield _nothing(waiting.popleft())
-
-    def close(self) -> None:
-        """Nothing is held; what is called afterwards raises EngineFailed."""
-        self._closed = True
-
-    def __enter__(self) -> DepthCut:
-        self._check_open()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def _carried(self, view: View, sightings: Sequence[Sighting]) -> Masks:
         self._check_open()

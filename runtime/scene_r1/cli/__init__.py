@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from scene_r1 import __version__
-from scene_r1_engines.errors import SceneR1Error
+from scene_r1_engines.errors import BadRecording, SceneR1Error
 
 OK, FAULT, BAD_INPUT, NOT_FOUND, UNFINISHED = 0, 1, 2, 3, 4
 """Exit codes. UNFINISHED: truncated, timed out or not ready."""
@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.verbose:
             logging.getLogger(__name__).exception("%s failed", args.command)
         print(f"scene-r1 {args.command}: {error}", file=sys.stderr)
+        if isinstance(error, BadRecording) and error.frame:
+            print("the frames before it are good: scene-r1 convert --keep-good-prefix keeps them", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"scene-r1 {args.command}: interrupted", file=sys.stderr)

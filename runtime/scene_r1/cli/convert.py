@@ -8,9 +8,8 @@ import os
 import sys
 from dataclasses import asdict
 
-from tqdm import tqdm
-
 from scene_r1.cli import OK
+from scene_r1.cli.progress import progress
 from scene_r1.convert import ConversionReport, convert
 from scene_r1.sources import FORMATS, create_sink, open_source
 from scene_r1_engines.errors import OutputExists
@@ -36,8 +35,8 @@ def run(args: argparse.Namespace) -> int:
         raise OutputExists(f"{args.output} is already there: name another place or remove it")
     with open_source(args.input) as source:
         sink = create_sink(args.output, args.format, like=source.info, jpeg_quality=args.jpeg_quality)
-        with tqdm(total=source.info.frames, unit="frame", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
-            report = convert(source, sink, lambda written: bar.update(written - bar.n), args.keep_good_prefix)
+        with progress("writing", source.info.frames) as advance:
+            report = convert(source, sink, lambda _: advance(), args.keep_good_prefix)
     if report.fault is not None:
         print(f"scene-r1 convert: kept the first {report.frames} frames; then {report.fault}", file=sys.stderr)
     if args.json:

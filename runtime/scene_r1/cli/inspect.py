@@ -8,9 +8,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from tqdm import tqdm
-
 from scene_r1.cli import BAD_INPUT, OK
+from scene_r1.cli.progress import progress
 from scene_r1.inspection import Inspection, inspect
 from scene_r1.sources import open_source
 from scene_r1_engines.intrinsics import Intrinsics
@@ -22,11 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with (
-        open_source(args.recording) as source,
-        tqdm(total=source.info.frames, unit="frame", file=sys.stderr, disable=not sys.stderr.isatty()) as bar,
-    ):
-        found = inspect(source, lambda read: bar.update(read - bar.n))
+    with open_source(args.recording) as source, progress("reading", source.info.frames) as advance:
+        found = inspect(source, lambda _: advance())
     if args.json:
         print(json.dumps(_as_json(found)))
     else:

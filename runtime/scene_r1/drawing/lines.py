@@ -17,13 +17,19 @@ DASHED_OPACITY = 0.75
 DASH_PX, GAP_PX = 5.0, 4.0
 
 
-def solid(image: NDArray[np.uint8], lines: Sequence[NDArray[np.float64]], color: Color, closed: bool = False) -> None:
-    """Draw lines, each (N, 2) pixels with pixel centres at whole numbers, 2 pixels wide and set off by a halo."""
+def solid(
+    image: NDArray[np.uint8],
+    lines: Sequence[NDArray[np.float64]],
+    color: Color,
+    thickness: int = 2,
+    closed: bool = False,
+) -> None:
+    """Draw lines, each (N, 2) pixels with pixel centres at whole numbers, set off by a halo."""
     if lines:
         dark = image.copy()
-        _draw(dark, lines, HALO, 4, closed)
+        _draw(dark, lines, HALO, thickness + 2, closed)
         _blend(image, dark, HALO_OPACITY)
-        _draw(image, lines, color, 2, closed)
+        _draw(image, lines, color, thickness, closed)
 
 
 def dashed(image: NDArray[np.uint8], lines: Sequence[NDArray[np.float64]], color: Color) -> None:

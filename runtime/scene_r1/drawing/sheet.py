@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1.drawing import text
+from scene_r1.drawing.layers import resized
 from scene_r1.drawing.palette import PAPER
-from scene_r1.drawing.picture import Exhibit, resized
+from scene_r1.drawing.picture import Exhibit
 from scene_r1.frame import RgbdFrame
 from scene_r1_engines.errors import BadInput
 
 GAP_PX = 8
 NARROWEST_PX = 64
 """A picture on a sheet has at least this width; captions need it, and so do eyes."""
+WIDEST_PX = 16384
 MOST_PIXELS = 100_000_000
 """Of a whole sheet: beyond it viewers give up, and so does a small machine's memory."""
 
@@ -61,6 +63,8 @@ def _sheet(
     columns = columns_for(len(pictures)) if columns is None else columns
     if columns < 1:
         raise BadInput(f"columns must be 1 or more, got {columns}")
+    if width > WIDEST_PX:
+        raise BadInput(f"a sheet may be {WIDEST_PX} pixels wide, got {width}")
     cell = (width - GAP_PX) // columns - GAP_PX
     if cell < NARROWEST_PX:
         needed = columns * (NARROWEST_PX + GAP_PX) + GAP_PX

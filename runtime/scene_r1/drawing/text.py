@@ -18,6 +18,8 @@ LINE_PX = 21
 """From one line of text to the next."""
 BASELINE_PX = 15
 """From the top of a line to the feet of its letters; the rest has room for g, j, p, q, y."""
+NARROWEST_PX = 3
+"""Of letters: no line holds more of them than its room has of these."""
 MARGIN_PX = 8
 SWATCH_PX = 11
 MOST_LINES = 8
@@ -51,15 +53,16 @@ def wrapped(text: str, room_px: int) -> list[str]:
     """Lines of plain text that fit into `room_px`; words wider than that are broken. At most MOST_LINES."""
     lines: list[str] = []
     line = ""
-    for word in plain(text).split():
+    most = room_px // NARROWEST_PX + 2  # letters of a line
+    for word in plain(text[: 2 * most * (MOST_LINES + 1)]).split():
         longer = f"{line} {word}" if line else word
         if width_px(longer) <= room_px:
             line = longer
             continue
         if line:
             lines.append(line)
-        while width_px(word) > room_px and len(word) > 1 and len(lines) <= MOST_LINES:
-            fits = next((n for n in range(len(word) - 1, 1, -1) if width_px(word[:n]) <= room_px), 1)
+        while len(word) > 1 and width_px(word[:most]) > room_px and len(lines) <= MOST_LINES:
+            fits = next((n for n in range(min(len(word), most), 1, -1) if width_px(word[:n]) <= room_px), 1)
             lines.append(word[:fits])
             word = word[fits:]
         line = word

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from scene_r1.frame import RgbdFrame
@@ -66,20 +66,29 @@ def evaluate(
             spent_ns += time.thread_time_ns() - start
         observations.append(seen)
         indices.append(frame.index)
-        kept_after.append(selector.keyframes)
+        kept_after.append(selector.if_settled)
         if on_decision is not None:
             on_decision(decision)
-    return _compare(observations, indices, kept_after, k, selector.counters.inserted, spent_ns)
+    last = selector.settle()
+    if on_decision is not None:
+        on_decision(last)
+    return compare(observations, indices, kept_after, k, selector.counters.inserted, spent_ns)
 
 
-def _compare(
-    observations: list[Observation],
-    indices: list[int],
-    kept_after: list[tuple[int, ...]],
+def compare(
+    observations: Sequence[Observation],
+    indices: Sequence[int],
+    kept_after: Sequence[tuple[int, ...]],
     k: int,
     inserted: int,
     spent_ns: int,
 ) -> Evaluation:
+    """A selection that has run, beside the offline policies, for callers who ran it themselves.
+
+    observations, indices: of each frame with a pose, in order. kept_after: the selector's `if_settled` after
+    each.
+    inserted: how often a keyframe was inserted. spent_ns: thread CPU time of all frames but the first.
+    """
     n = len(indices)
     if n == 0:
         return Evaluation(0, 0, *(0.0,) * 9, ())

@@ -134,16 +134,18 @@ def observe(  # type: ignore[no-untyped-def]
             right = np.int64(depth[v, u + 1])
             below = np.int64(depth[v + 1, u])
             limit = edge_ratio * c
-            if abs(right - c) > limit or abs(below - c) > limit or right < lowest or below < lowest:
+            if abs(right - c) > limit or abs(below - c) > limit:
+                continue
+            if min(right, below) < lowest or max(right, below) > highest:
                 continue
             x = rays_x[0, u] if separable else rays_x[v, u]
             y = rays_y[v, 0] if separable else rays_y[v, u]
-            if x != x:  # NaN: no ray reaches this pixel
-                continue
             xr = rays_x[0, u + 1] if separable else rays_x[v, u + 1]
             yr = y if separable else rays_y[v, u + 1]
             xb = x if separable else rays_x[v + 1, u]
             yb = rays_y[v + 1, 0] if separable else rays_y[v + 1, u]
+            if x != x or xr != xr or xb != xb:  # NaN: no ray reaches one of the three pixels
+                continue
             z = c * scale
             zr = right * scale
             zb = below * scale
@@ -152,9 +154,9 @@ def observe(  # type: ignore[no-untyped-def]
             bx, by, bz = xb * zb - px, yb * zb - py, zb - z
             weight = 1.0
             if z < full_near:
-                weight = (z - near) / (full_near - near)
-            elif z > full_far:
-                weight = (far - z) / (far - full_far)
+                weight = max(0.0, (z - near) / (full_near - near))
+            elif z > full_far:  # the first and last count may lie a rounding beyond an end
+                weight = max(0.0, (far - z) / (far - full_far))
             border = min(border_v, min(u + 0.5, w - 0.5 - u) / w)
             if border < margin:
                 weight *= margin_floor + (1.0 - margin_floor) * border / margin

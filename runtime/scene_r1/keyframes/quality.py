@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from scene_r1.frame import DepthRange, RgbdFrame
 from scene_r1.jit import JIT
+from scene_r1_engines.errors import BadConfig
 
 FLOOR = 0.1
 """Least value of each term: a bad frame of an unseen place is still worth keeping."""
@@ -38,10 +39,12 @@ class QualityMeter:
     """Judges frames in the order in which they come; scenes differ, so sharpness is judged against a running median.
 
     window: frames in the running median. The terms are multiplied: an additive bonus rewards a sharp frame that
-    shows nothing new.
+    shows nothing new. Raises BadConfig for a window without a frame.
     """
 
     def __init__(self, window: int = 61, depth_range: DepthRange | None = None) -> None:
+        if window < 1:
+            raise BadConfig(f"window must be 1 frame or more, got {window}")
         self._recent: deque[float] = deque(maxlen=window)
         self._range = depth_range or DepthRange()
         self._grey = np.empty((0, 0), np.float32)

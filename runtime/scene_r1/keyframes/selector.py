@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scene_r1.frame import RgbdFrame
+from scene_r1 import pose
+from scene_r1.frame import IDENTITY, RgbdFrame
 from scene_r1.keyframes.observation import FULL, Observation, ObservationSettings, Observer
 from scene_r1.keyframes.quality import Quality, QualityMeter
 from scene_r1.keyframes.voxel_table import VoxelTable, gains
@@ -17,39 +18,56 @@ from scene_r1_engines.errors import BadConfig
 
 @dataclass(frozen=True, slots=True)
 class SelectionSettings:
-    """The dial between coverage and churn. c is in units of f / k, the worth of an average keyframe.
+    """The dial between coverage and churn. c and c_at_once are in units of f / k, the worth of an average keyframe.
 
-    c_at_once: a frame whose swap gains more goes in at once. c: the best frame of the last `patience` frames goes in
-    when its swap gains more than this. Lower: more coverage, more insertions (each costs the VLM an image). c_at_once
-    = c = 1 is the rule with the worst-case bound of 1/4 of the optimum; the default has no worst-case bound, and
-    0.97-1.0 of offline greedy in docs/benchmarks.md.
+    c: a frame whose swap would gain more than this becomes the candidate. The candidate goes in when no better one
+    has come for `unbeaten` frames, or `patience` frames after the first, or at once when it gains more than c_at_once:
+    so the best frame of a sweep goes in and not every one that is a little better than the last.
+    swaps_per_1000, burst: a budget of swaps. Both thresholds are halved while `burst` swaps are left, doubled when none
+    is, and rise further with debt. None: the thresholds stay as they are.
+    still_m, still_deg: a frame taken no further than this from where a keyframe was taken can only take that one's
+    place. Depth noise alone makes every frame look new: without this a camera at rest fills all k places with one view.
     fill: while fewer than k are held, a frame goes in when what it adds exceeds this share of its own weight.
     voxel_capacity: see VoxelTable.
+
+    Lower thresholds and a larger budget: more coverage, more insertions (each costs the VLM an image). With c =
+    c_at_once = 1, patience 1 and no budget it is the rule with the worst-case bound of 1/4 of the optimum; the default
+    has no such bound, but 0.97 of offline greedy at every tenth of the streams in docs/benchmarks.md.
     """
 
-    c_at_once: float = 0.35
-    c: float = 0.15
+    c: float = 0.1
+    c_at_once: float = 0.5
+    unbeaten: int = 3
     patience: int = 20
+    swaps_per_1000: float | None = 90.0
+    burst: float = 16.0
+    still_m: float = 0.005
+    still_deg: float = 0.2
     fill: float = 0.02
     voxel_capacity: int = 1 << 16
 
     def __post_init__(self) -> None:
-        for name in ("c_at_once", "c", "fill"):
+        for name in ("c_at_once", "c", "fill", "still_m", "still_deg"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0.0):
                 raise BadConfig(f"{name} must be 0 or more, got {value!r}")
         if self.c > self.c_at_once:
             raise BadConfig(f"c must not exceed c_at_once, got {self.c} > {self.c_at_once}")
-        if self.patience < 1:
-            raise BadConfig(f"patience must be 1 frame or more, got {self.patience}")
+        if self.patience < 1 or self.unbeaten < 0:
+            raise BadConfig(f"patience >= 1 and unbeaten >= 0 frames; got {self.patience}, {self.unbeaten}")
+        budget = self.swaps_per_1000
+        if budget is not None and not (math.isfinite(budget) and budget > 0.0):
+            raise BadConfig(f"swaps_per_1000 must be above 0, or left out for no budget; got {budget!r}")
+        if not (math.isfinite(self.burst) and self.burst > 0.0):
+            raise BadConfig(f"burst must be above 0 swaps, got {self.burst!r}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decision:
     """What one offered frame led to.
 
-    inserted: the frame that became a keyframe now (this one or one of the last `patience`), or None. evicted: index of
-    the keyframe whose place it took, or None. gain: what f gained, in voxels seen perfectly. quality: of the frame
+    inserted: the frame that became a keyframe now (this one or one of the last few), or None. evicted: index of the
+    keyframe whose place it took, or None. gain: what f gained, in voxels seen perfectly. quality: of the frame
     offered, None where it had no pose.
     """
 
@@ -98,11 +116,14 @@ class KeyframeSelector:
         self._observe = Observer(observation)
         self._judge = QualityMeter()
         self._places: list[int | None] = [None] * k
+        self._taken_at: list[NDArray[np.float64]] = [IDENTITY] * k
         self._loss = np.zeros(k, np.int64)
         self._net = np.zeros(k, np.int64)
         self._value = 0
         self._candidate: _Candidate | None = None
-        self._waited = 0
+        self._waited = 0  # frames since the first candidate
+        self._unbeaten = 0  # frames since this one
+        self._swaps_left = self.settings.burst
 
     @property
     def k(self) -> int:
@@ -112,6 +133,14 @@ class KeyframeSelector:
     def keyframes(self) -> tuple[int, ...]:
         """Indices of the kept frames, in order of time."""
         return tuple(sorted(index for index in self._places if index is not None))
+
+    @property
+    def if_settled(self) -> tuple[int, ...]:
+        """Indices of the frames that `settle` would leave: what a question asked now is answered from."""
+        places = list(self._places)
+        if self._candidate is not None:
+            places[self._candidate.place] = self._candidate.frame.index
+        return tuple(sorted(index for index in places if index is not None))
 
     @property
     def coverage(self) -> float:
@@ -134,15 +163,43 @@ class KeyframeSelector:
         rows, q = self.table.rows_of(observation)
         if self.table.sampled != halved:
             self._recount()
-        self._waited += 1
-        gain, place, least = self._best_place(rows, q)
+        if self.settings.swaps_per_1000 is not None:
+            self._swaps_left = min(self.settings.burst, self._swaps_left + self.settings.swaps_per_1000 / 1000.0)
+        gain, place, least = self._best_place(frame, rows, q)
+        self._waited += self._candidate is not None
+        self._unbeaten += 1
         if gain > least and (self._candidate is None or gain > self._candidate.gain):
             self._candidate = _Candidate(frame, observation, gain, place)
-        best = self._candidate
-        if best is None or (self._waited < self.settings.patience and best.gain <= self._at_once()):
+            self._unbeaten = 0
+        if not self._is_time():
             return Decision(frame.index, quality=quality)
+        return replace(self.settle(frame.index), quality=quality)
+
+    def settle(self, index: int = -1) -> Decision:
+        """Insert the candidate now, if there is one: a question is asked, or the stream has ended.
+
+        index: for the decision that is returned.
+        """
+        best = self._candidate
+        if best is None:
+            return Decision(index)
         gain_voxels = best.gain / FULL / self.table.sampled
-        return Decision(frame.index, best.frame, self._insert(best), gain_voxels, quality)
+        return Decision(index, best.frame, self._insert(best), gain_voxels)
+
+    def _is_time(self) -> bool:
+        """Whether the candidate has waited long enough, or is too good to wait."""
+        s = self.settings
+        if self._candidate is None:
+            return False
+        if None in self._places or self._waited + 1 >= s.patience or self._unbeaten >= s.unbeaten:
+            return True
+        return self._candidate.gain > s.c_at_once * self._strictness() * self._value / self.k
+
+    def _strictness(self) -> float:
+        """What the thresholds are multiplied by: 1/2 with all of the budget left, 2 with none, more with debt."""
+        if self.settings.swaps_per_1000 is None:
+            return 1.0
+        return float(2.0 ** (1.0 - 2.0 * self._swaps_left / self.settings.burst))
 
     def forget(self, index: int) -> None:
         """Give up a keyframe (its memory was refused, its pose proved wrong); its place is free for another."""
@@ -152,27 +209,41 @@ class KeyframeSelector:
         self.counters.forgotten += 1
         self._recount()
 
-    def _best_place(self, rows: NDArray[np.int32], q: NDArray[np.uint16]) -> tuple[int, int, float]:
+    def _best_place(self, frame: RgbdFrame, rows: NDArray[np.int32], q: NDArray[np.uint16]) -> tuple[int, int, float]:
         """(gain, place, what the gain must exceed) of the best insertion or swap for a frame."""
         table = self.table
         add = int(gains(rows, q, table.best, table.second, table.owner, self._loss, self._net))
-        if None in self._places:
+        beside = self._taken_beside(frame)
+        if not beside and None in self._places:
             return add, self._places.index(None), self.settings.fill * int(q.sum(dtype=np.int64))
-        place = int(np.argmax(self._net))
-        return int(self._net[place]), place, self.settings.c * self._value / self.k
+        held = sum(index is not None for index in self._places)
+        place = max(beside or range(self.k), key=lambda j: int(self._net[j]))
+        return int(self._net[place]), place, self.settings.c * self._strictness() * self._value / held
 
-    def _at_once(self) -> float:
-        if None in self._places:
-            return 0.0
-        return self.settings.c_at_once * self._value / self.k
+    def _taken_beside(self, frame: RgbdFrame) -> list[int]:
+        """Places of keyframes taken from where this frame was taken."""
+        s, here = self.settings, frame.T_world_camera
+        if here is None:
+            return []
+        return [
+            j
+            for j, index in enumerate(self._places)
+            if index is not None
+            and float(np.linalg.norm(self._taken_at[j][:3, 3] - here[:3, 3])) <= s.still_m
+            and pose.angle_deg(self._taken_at[j], here) <= s.still_deg
+        ]
 
     def _insert(self, candidate: _Candidate) -> int | None:
         rows, q = self.table.rows_of(candidate.observation)
         evicted = self._places[candidate.place]
         self.table.set_column(candidate.place, rows, q)
         self._places[candidate.place] = candidate.frame.index
+        if candidate.frame.T_world_camera is not None:
+            self._taken_at[candidate.place] = candidate.frame.T_world_camera
         self.counters.inserted += 1
-        self.counters.evicted += evicted is not None
+        if evicted is not None:
+            self.counters.evicted += 1
+            self._swaps_left -= 1.0
         self._recount()
         return evicted
 
@@ -181,4 +252,4 @@ class KeyframeSelector:
         self._loss = self.table.rank()
         self._value = self.table.value()
         self._candidate = None
-        self._waited = 0
+        self._waited = self._unbeaten = 0

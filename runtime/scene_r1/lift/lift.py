@@ -188,7 +188,7 @@ def _inside(cloud: Points, low: NDArray[np.float64], high: NDArray[np.float64]) 
 
 def _eroded(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     """The mask without its rim; unchanged where nothing would be left."""
-    if pixels == 0 or mask.ndim != 2 or not mask.any():
+    if pixels == 0 or mask.ndim != 2 or mask.dtype != np.bool_ or not mask.any():
         return mask
     kernel = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
     inner = cv2.erode(np.ascontiguousarray(mask).view(np.uint8), kernel).view(np.bool_)

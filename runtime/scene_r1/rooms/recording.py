@@ -97,14 +97,11 @@ class SyntheticRecording:
         return len(self.poses)
 
     def frames(self) -> Iterator[RgbdFrame]:
-        """All frames from the first on. Raises BadInput after `close`."""
+        """All frames from the first on. Raises BadInput after `close`, in a loop that is still running too."""
         self._check_open()
         if self._cache is None:
-            yield from (self._frame(i, *self._render(i)) for i in range(len(self)))
-        elif self._cache.exists():
-            yield from self._read_cache(self._cache)
-        else:
-            yield from self._write_cache(self._cache)
+            return self._render_all()
+        return self._read_cache(self._cache) if self._cache.exists() else self._write_cache(self._cache)
 
     def frame(self, index: int) -> RgbdFrame:
         """One frame, rendered now, the same as `frames` yields. Raises BadInput for an index out of range."""
@@ -132,6 +129,11 @@ class SyntheticRecording:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _render_all(self) -> Iterator[RgbdFrame]:
+        for index in range(len(self)):
+            self._check_open()
+            yield self._frame(index, *self._render(index))
 
     def _check_open(self) -> None:
         if self._closed:
@@ -177,6 +179,7 @@ class SyntheticRecording:
             temporary = stack.enter_context(whole_file(path))
             archive = stack.enter_context(zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED))
             for index in range(len(self)):
+                self._check_open()
                 color, depth_raw = self._render(index)
                 _put(archive, f"color_{index:06d}", color[:, :, ::-1])
                 _put(archive, f"depth_{index:06d}", depth_raw)
@@ -195,6 +198,7 @@ class SyntheticRecording:
             raise BadRecording(path, f"damaged ({error}): remove it and it is made again") from error
         with archive:
             for index in range(len(self)):
+                self._check_open()
 
                 def read(index: int = index) -> RgbdFrame:
                     color = cv2.imdecode(archive[f"color_{index:06d}"], cv2.IMREAD_COLOR)

@@ -1,0 +1,84 @@
+"""What an answer is: a status, a metric 3D box, and the evidence for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scene_r1.box import Box3D
+
+
+class Status(str, Enum):
+    """How a question ended. A fault of the runtime is never one of these: it is raised."""
+
+    OK = "ok"
+    NOT_FOUND = "not_found"
+    TRUNCATED = "truncated"
+    TIMED_OUT = "timed_out"
+    NOT_READY = "not_ready"
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line returns: 0 ok, 3 not found, 4 for work that was not finished."""
+        return {Status.OK: 0, Status.NOT_FOUND: 3}.get(self, 4)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """One view that was looked at. frame: its index in the source.
+
+    mask: (H, W) bool, pixels of its colour image. xyxy: the mask's extent, or the box asked about. score: the
+    segmenter's. supports: whether the view agrees with the box in 3D.
+    """
+
+    frame: int
+    xyxy: tuple[float, float, float, float]
+    mask: NDArray[np.bool_]
+    score: float
+    supports: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """The box and where it comes from. reason: why the status is not ok, in words for people; empty when it is.
+
+    engine: which engine did what, e.g. {"segmenter": "depth_cut"}; degraded: those that are stand-ins for learned
+    ones. xyz, rgb: the object's points, (N, 3) float32 metres in the world and uint8.
+    """
+
+    status: Status
+    box_3d: Box3D | None
+    engine: Mapping[str, str]
+    timings_ms: Mapping[str, float]
+    evidence: tuple[Evidence, ...] = ()
+    reason: str = ""
+    degraded: tuple[str, ...] = ()
+    xyz: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 3), np.float32))
+    rgb: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 3), np.uint8))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but masks and points, as plain numbers; no NaN."""
+        return {
+            "status": self.status.value,
+            "reason": self.reason,
+            "box_3d": None if self.box_3d is None else self.box_3d.to_json(),
+            "engine": dict(self.engine),
+            "degraded": list(self.degraded),
+            "points": len(self.xyz),
+            "views": [
+                {
+                    "frame": view.frame,
+                    "xyxy": [round(v, 2) for v in view.xyxy],
+                    "mask_px": int(np.count_nonzero(view.mask)),
+                    "score": round(view.score, 3),
+                    "supports": view.supports,
+                }
+                for view in self.evidence
+            ],
+            "timings_ms": dict(self.timings_ms),
+        }

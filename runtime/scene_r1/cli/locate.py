@@ -1,0 +1,142 @@
+"""`scene-r1 locate`: a 2D box in one frame becomes a metric 3D box in the world."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scene_r1.answer import Answer
+from scene_r1.cli.progress import progress
+from scene_r1.config import Config, config_to_toml, load_config
+from scene_r1.drawing import Exhibit, evidence_sheet, write_png
+from scene_r1.files import whole_file
+from scene_r1.frame import RgbdFrame
+from scene_r1.keyframes import KeyframeSelector
+from scene_r1.lift import Lifter
+from scene_r1.locate import locate
+from scene_r1.memory import SceneMemory
+from scene_r1.ply import write_ply
+from scene_r1.sources import open_source
+from scene_r1.stream import remember
+from scene_r1.timings import Timings
+from scene_r1_engines.errors import BadInput
+from scene_r1_engines.segmenter import open_segmenter
+
+BOX_COLOR = (255, 196, 0)
+MOST_PICTURES = 9
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recording", metavar="RECORDING", help="a folder or file that `scene-r1 inspect` can read")
+    parser.add_argument("--frame", type=int, required=True, help="zero-based index of the frame that the box is in")
+    parser.add_argument(
+        "--xyxy",
+        type=float,
+        nargs=4,
+        required=True,
+        metavar=("X0", "Y0", "X1", "Y1"),
+        help="the 2D box, pixels of the colour image",
+    )
+    parser.add_argument("-k", type=int, help="keyframes to hold while reading (default 16)")
+    parser.add_argument("--segmenter", help="engine that turns the box into a mask (default depth_cut)")
+    parser.add_argument("--config", metavar="FILE", help="settings in TOML")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument(
+        "--out", metavar="DIR", help="write answer.json, object.ply, evidence.png and config.toml there"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    config = load_config(args.config)
+    xyxy = (args.xyxy[0], args.xyxy[1], args.xyxy[2], args.xyxy[3])
+    answer, frames = find(args.recording, args.frame, xyxy, config, args.k, args.segmenter)
+    if args.out is not None:
+        write(Path(args.out), answer, frames, config)
+    say(answer)
+    if args.json:
+        print(json.dumps(answer.to_json()))
+    return answer.status.exit_code
+
+
+def find(
+    recording: str,
+    index: int,
+    xyxy: tuple[float, float, float, float],
+    config: Config,
+    k: int | None = None,
+    segmenter_name: str | None = None,
+) -> tuple[Answer, list[RgbdFrame]]:
+    """Stream a recording, then locate. Returns the answer and the frames of its evidence, in its order.
+
+    Raises BadInput for a frame that the recording does not have, and what `open_source` and `locate` raise.
+    """
+    clock = Timings()
+    segmenter = open_segmenter(segmenter_name or config.segmenter.name)  # an unknown one is known before the reading
+    selector = KeyframeSelector(k or config.keyframes.k, config.keyframes.selection, config.keyframes.observation)
+    memory = SceneMemory(config.memory.max_bytes, config.memory.jpeg_quality)
+    with open_source(recording) as source, clock.stage("stream"):
+        total = source.info.frames
+        if index < 0 or (total is not None and index >= total):
+            raise BadInput(f"{recording} has no frame {index}: its frames are 0..{(total or 1) - 1}")
+        with progress("reading", total) as advance:
+            asked = remember(source.frames(), selector, memory, {index}, advance)
+        if index not in asked:
+            raise BadInput(f"{recording} has no frame {index}: it ended after {selector.counters.offered} frames")
+    with segmenter:
+        with clock.stage("decode_keyframes"):
+            keyframes = {keyframe.index: keyframe.frame() for keyframe in memory}
+        answer = locate(asked[index], xyxy, keyframes.values(), segmenter, Lifter(config.lift), clock)
+    keyframes[index] = asked[index]
+    return answer, [keyframes[view.frame] for view in answer.evidence]
+
+
+def say(answer: Answer) -> None:
+    """The answer for people, on stdout."""
+    box = answer.box_3d
+    if box is None:
+        print(f"{answer.status.value:<9} {answer.reason}")
+    else:
+        size = " x ".join(f"{side:.3f}" for side in box.size)
+        center = ", ".join(f"{side:.3f}" for side in box.center)
+        where = f"m at ({center}) m in frame '{box.frame_id}'"
+        print(f"{answer.status.value:<9} {size} {where}, each face +- {box.spread_m:.3f} m")
+        supporting = ", ".join(str(view.frame) for view in answer.evidence if view.supports)
+        print(f"{'views':<9} {box.supporting_views} of {len(answer.evidence)} agree: frames {supporting}")
+    for role, name in answer.engine.items():
+        note = " (weight-free stand-in for a learned one)" if role in answer.degraded else ""
+        print(f"{role:<9} {name}{note}")
+    print(f"{'time':<9} " + ", ".join(f"{stage} {ms:.0f}" for stage, ms in answer.timings_ms.items()) + " ms")
+
+
+def write(folder: Path, answer: Answer, frames: Sequence[RgbdFrame], config: Config) -> None:
+    """The answer's files, each whole or absent."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole_file(folder / "answer.json") as path:
+        path.write_text(json.dumps(answer.to_json(), indent=2) + "\n", encoding="utf-8")
+    with whole_file(folder / "config.toml") as path:
+        path.write_text(config_to_toml(config), encoding="utf-8")
+    boxes = [] if answer.box_3d is None else [(answer.box_3d, BOX_COLOR)]
+    write_ply(folder / "object.ply", answer.xyz, answer.rgb, boxes)
+    write_png(folder / "evidence.png", evidence_sheet(exhibits(answer, frames)))
+    print(f"wrote answer.json, object.ply, evidence.png, config.toml to {folder}", file=sys.stderr)
+
+
+def exhibits(answer: Answer, frames: Sequence[RgbdFrame]) -> list[Exhibit]:
+    """The views of an answer as pictures, the one asked about first, those that support the box before the others."""
+    pairs = list(zip(answer.evidence, frames, strict=True))
+    ordered = pairs[:1] + sorted(pairs[1:], key=lambda pair: (not pair[0].supports, -pair[0].score))
+    return [
+        Exhibit(
+            frame,
+            xyxy=view.xyxy if i == 0 else None,
+            mask=view.mask,
+            box=answer.box_3d,
+            caption=f"frame {view.frame}"
+            + (", asked" if i == 0 else "")
+            + ("" if view.supports else ", does not agree"),
+        )
+        for i, (view, frame) in enumerate(ordered[:MOST_PICTURES])
+    ]

@@ -1,0 +1,20 @@
+"""Progress of long work, on stderr, when somebody is looking."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A bar while the block runs; call what it gives once for each frame. Nothing is shown when stderr is a file."""
+    with tqdm(total=total, desc=what, unit="frame", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+
+        def advance() -> None:
+            bar.update(1)
+
+        yield advance

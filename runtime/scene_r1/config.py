@@ -1,0 +1,117 @@
+"""Every setting of the runtime in one place: frozen dataclasses, and the TOML file that says them.
+
+Importing it imports the modules whose settings it gathers, and so numba and OpenCV: import it on use.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from scene_r1.files import whole_file
+from scene_r1.keyframes import ObservationSettings, SelectionSettings
+from scene_r1.lift import LiftSettings
+from scene_r1.memory import OVERHEAD_BYTES, SceneMemory
+from scene_r1.settings_file import nearest, read_settings, settings_from, to_toml
+from scene_r1_engines.errors import BadConfig, SceneR1Error
+from scene_r1_engines.segmenter import SEGMENTERS
+
+MAX_TABLE_BYTES = 256 << 20
+"""What the selector's voxel table may take. The default takes 3.7 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyframesConfig:
+    """k: keyframes held. selection: when a frame becomes one. observation: how a frame is turned into voxels."""
+
+    k: int = 16
+    selection: SelectionSettings = field(default_factory=SelectionSettings)
+    observation: ObservationSettings = field(default_factory=ObservationSettings)
+
+    def __post_init__(self) -> None:
+        capacity = self.selection.voxel_capacity
+        if not 1 <= self.k <= 1024 or not 64 <= capacity <= 1 << 24:
+            raise BadConfig(
+                f"k must be in 1..1024 and selection.voxel_capacity in 64..{1 << 24}, got {self.k} and {capacity}"
+            )
+        table_bytes = capacity * (2 * self.k + 24)
+        if table_bytes > MAX_TABLE_BYTES:
+            raise BadConfig(
+                f"k = {self.k} and selection.voxel_capacity = {capacity} together take {table_bytes >> 20} MB of "
+                f"memory, more than {MAX_TABLE_BYTES >> 20}: lower one of them"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryConfig:
+    """max_bytes, jpeg_quality: as SceneMemory takes them."""
+
+    max_bytes: int = 32 << 20
+    jpeg_quality: int | None = 92
+
+    def __post_init__(self) -> None:
+        SceneMemory(self.max_bytes, self.jpeg_quality)  # it knows what it takes, and costs nothing while empty
+
+
+@dataclass(frozen=True, slots=True)
+class SegmenterConfig:
+    """name: of a segmenter in the table of engines."""
+
+    name: str = "depth_cut"
+
+    def __post_init__(self) -> None:
+        if self.name not in SEGMENTERS:
+            raise BadConfig(f"there is no segmenter {self.name[:60]!r}; {nearest(self.name, SEGMENTERS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings; each field is a table of the TOML file. Raises BadConfig for values that contradict each other."""
+
+    keyframes: KeyframesConfig = field(default_factory=KeyframesConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
+    lift: LiftSettings = field(default_factory=LiftSettings)
+    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+
+    def __post_init__(self) -> None:
+        least = self.keyframes.k * OVERHEAD_BYTES
+        if self.memory.max_bytes < least:
+            raise BadConfig(
+                f"memory.max_bytes = {self.memory.max_bytes} cannot hold keyframes.k = {self.keyframes.k} keyframes: "
+                f"they take {least} bytes before the first pixel"
+            )
+
+
+def load_config(path: str | os.PathLike[str] | None) -> Config:
+    """The settings of a TOML file; what it does not name has its default. None: all defaults.
+
+    Raises BadConfig with the file, the line and the key: for a file that cannot be read, is too large or is no TOML,
+    for an unknown key (and the nearest known one), for a wrong type, for values that are impossible or contradict.
+    """
+    return Config() if path is None else read_settings(Config, path)
+
+
+def config_from(mapping: Mapping[str, object], where: str) -> Config:
+    """The settings of nested mappings, as `as_dict` gives them. where: what errors name. Raises BadConfig."""
+    return settings_from(Config, mapping, where)
+
+
+def config_to_toml(config: Config) -> str:
+    """The effective settings as a file that `load_config` reads back to an equal Config."""
+    return "# Every setting that was in effect.\n" + to_toml(config)
+
+
+def save_config(config: Config, path: str | os.PathLike[str]) -> None:
+    """Write the effective settings beside results; whole or absent. Raises SceneR1Error when the disk refuses."""
+    try:
+        with whole_file(path) as temporary:
+            temporary.write_text(config_to_toml(config), encoding="utf-8")
+    except OSError as error:
+        raise SceneR1Error(f"{os.fspath(path)} cannot be written ({error.strerror}): name another place") from error
+
+
+def as_dict(config: Config) -> dict[str, Any]:
+    """Nested dictionaries of plain values."""
+    return asdict(config)
