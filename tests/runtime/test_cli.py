@@ -123,14 +123,25 @@ def _command_that(monkeypatch: pytest.MonkeyPatch, ends: BaseException | int) ->
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
 )
-def test_each_error_ends_with_its_exit_code_and_one_line_on_stderr(
+def test_each_error_ends_with_its_exit_code_and_its_reason_on_stderr(
     error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _command_that(monkeypatch, error)
     assert cli.main(["trial"]) == code
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err == f"scene-r1 trial: {str(error) or 'interrupted'}\n"
+    assert said.err.splitlines()[0] == f"scene-r1 trial: {str(error) or 'interrupted'}"
+
+
+def test_a_recording_that_breaks_half_way_is_told_how_to_be_saved(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _command_that(monkeypatch, errors.BadRecording("x", "reason", 3))
+    assert cli.main(["trial"]) == 2
+    assert "convert --keep-good-prefix" in capsys.readouterr().err
+    _command_that(monkeypatch, errors.BadRecording("x", "reason"))
+    assert cli.main(["trial"]) == 2
+    assert "convert" not in capsys.readouterr().err
 
 
 def test_every_error_of_ours_has_been_thought_of_above() -> None:
@@ -142,7 +153,7 @@ def test_every_error_of_ours_has_been_thought_of_above() -> None:
 def _tested_errors() -> Iterator[type[BaseException]]:
     (mark,) = (
         m
-        for m in test_each_error_ends_with_its_exit_code_and_one_line_on_stderr.pytestmark  # type: ignore[attr-defined]
+        for m in test_each_error_ends_with_its_exit_code_and_its_reason_on_stderr.pytestmark  # type: ignore[attr-defined]
         if m.name == "parametrize"
     )
     return (type(error) for error, _ in mark.args[1] if isinstance(error, errors.SceneR1Error))

@@ -18,7 +18,7 @@ from scene_r1 import pose
 from scene_r1.frame import DepthRange, RgbdFrame
 from scene_r1.lift import MaskedView
 from scene_r1.lift.grid import VoxelGrid
-from scene_r1.lift.spread import jackknife, percentile_box
+from scene_r1.lift.spread import disagreement, jackknife, percentile_box
 from scene_r1.lift.support import fit_plane, ring
 from scene_r1_engines.intrinsics import Intrinsics
 
@@ -133,6 +133,18 @@ def test_views_that_saw_the_same_points_have_no_jackknife_spread() -> None:
     assert jackknife(points, [], 1.0) == 0.0
 
 
+def test_views_that_measure_one_surface_apart_disagree_by_so_much() -> None:
+    rng = np.random.default_rng(0)
+    offsets = rng.normal(0.0, 0.005, (4, 500)).astype(np.float32)
+    offsets[:, ::7] = np.nan
+    kept = np.ones(500, np.bool_)
+    assert disagreement(offsets, kept) < 0.001  # noise of single pixels is no disagreement
+    offsets[0] += 0.02
+    assert disagreement(offsets, kept) == pytest.approx(0.01, abs=0.001)  # one of four: 0.02 / sqrt(4)
+    assert disagreement(offsets[:1], kept) == 0.0
+    assert disagreement(np.full((3, 500), np.nan, np.float32), kept) == 0.0
+
+
 def test_the_percentile_box_leaves_the_outliers_out() -> None:
     points = np.concatenate([np.random.default_rng(0).uniform(0.0, 1.0, (1000, 3)), [[50.0] * 3, [-50.0] * 3]])
     low, high = percentile_box(points, 1.0)
@@ -147,10 +159,14 @@ def test_the_percentile_box_leaves_the_outliers_out() -> None:
 def filled_grid(
     clouds: Sequence[NDArray[np.float32]], voxel_m: float, T: NDArray[np.float64], noise: float = NOISE
 ) -> VoxelGrid:
+    return gathered(clouds, voxel_m, T, noise)[0]
+
+
+def gathered(
+    clouds: Sequence[NDArray[np.float32]], voxel_m: float, T: NDArray[np.float64], noise: float = NOISE
+) -> tuple[VoxelGrid, list[NDArray[np.int32]]]:
     grid = VoxelGrid(max(1, sum(map(len, clouds))), voxel_m, noise)
-    for number, cloud in enumerate(clouds):
-        grid.add(number, cloud, T)
-    return grid
+    return grid, [grid.add(cloud, T) for cloud in clouds]
 
 
 @settings(max_examples=25, deadline=None)
@@ -159,11 +175,11 @@ def filled_grid(
     sizes=st.lists(st.integers(0, 200), min_size=1, max_size=4),
     voxel_m=st.sampled_from([0.01, 0.05, 0.3]),
 )
-def test_voxels_gather_weighted_means_counts_and_views(seed: int, sizes: list[int], voxel_m: float) -> None:
+def test_voxels_gather_weighted_means(seed: int, sizes: list[int], voxel_m: float) -> None:
     rng = np.random.default_rng(seed)
     T = looking((1.0, 2.0, 1.5), (0.0, 0.0, 0.0))
     clouds = [rng.uniform(-0.3, 0.3, (n, 3)).astype(np.float32) for n in sizes]
-    grid = filled_grid(clouds, voxel_m, T)
+    grid, rows = gathered(clouds, voxel_m, T)
     every = np.concatenate(clouds).astype(np.float64)
     cells, row = np.unique(np.floor(every / voxel_m).astype(np.int64), axis=0, return_inverse=True)
     row = row.ravel()
@@ -171,24 +187,23 @@ def test_voxels_gather_weighted_means_counts_and_views(seed: int, sizes: list[in
     weight = 1.0 / (voxel_m**2 / 12.0 + (NOISE * depth**2) ** 2)
     total = np.bincount(row, weight, len(cells))
     means = np.stack([np.bincount(row, weight * every[:, i], len(cells)) for i in range(3)], axis=1) / total[:, None]
-    views = [len(set(np.repeat(np.arange(len(sizes)), sizes)[row == i])) for i in range(len(cells))]
 
     assert len(grid) == len(cells)
-    place = grid.rows(every.astype(np.float32))
+    place = np.concatenate(rows)
     assert np.array_equal(np.unique(place), np.arange(len(cells)))
     of_cell = np.empty(len(cells), np.int64)
     of_cell[row] = place
     assert np.array_equal(place, of_cell[row])  # points share a voxel exactly when they share a cell
     assert np.abs(grid.means[of_cell] - means).max(initial=0.0) < 1e-9
-    assert np.array_equal(grid.point_counts[of_cell], np.bincount(row, minlength=len(cells)))
-    assert np.array_equal(grid.views_seeing[of_cell], views)
 
 
-def test_points_of_no_voxel_are_located_nowhere() -> None:
-    grid = filled_grid([np.array([[0.05, 0.05, 0.05], [-0.05, 0.0, 0.0]], np.float32)], 0.1, np.eye(4))
-    asked = np.array([[0.01, 0.09, 0.02], [-0.01, 0.09, 0.0], [0.2, 0.0, 0.0], [0.05, 0.05, -0.05]], np.float32)
-    assert grid.rows(asked).tolist() == [0, 1, -1, -1]
-    assert VoxelGrid(1, 0.1, NOISE).rows(asked).tolist() == [-1] * 4
+def test_points_outside_the_place_are_left_out() -> None:
+    cloud = np.array([[0.05, 0.05, 0.05], [-0.05, 0.0, 0.0], [0.05, 0.05, 0.5]], np.float32)
+    grid = VoxelGrid(3, 0.1, NOISE)
+    rows = grid.add(cloud, np.eye(4), (np.array([0.0, 0.0, 0.0]), np.array([0.1, 0.1, 0.1])))
+    assert rows.tolist() == [0, -1, -1]
+    assert len(grid) == 1
+    assert grid.add(cloud, np.eye(4)).tolist() == [0, 1, 2]
 
 
 def partition(label: NDArray[np.integer]) -> set[frozenset[int]]:
@@ -222,8 +237,8 @@ def test_components_are_those_of_scipy(seed: int, share: float, dropped: float, 
 
 def plain_votes(
     frame: RgbdFrame, mask: NDArray[np.bool_], points: NDArray[np.float64], noise: float, voxel_m: float
-) -> NDArray[np.float64]:
-    """What one view says of each voxel, as `kernels.vote` explains it."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What one view says of each voxel, votes and offsets, as `kernels.vote` explains it."""
     lowest, highest = DepthRange().counts(frame.depth_scale)
     in_depth = pose.apply(pose.inverse(frame.T_world_depth), points)
     in_color = pose.apply(frame.T_color_depth, in_depth)
@@ -233,6 +248,7 @@ def plain_votes(
         return (p[:, 2] > 0.05) & np.all((uv >= 0) & (uv < (camera.width, camera.height)), axis=1), uv
 
     votes = np.zeros(len(points))
+    offsets = np.full(len(points), np.nan)
     ok_depth, at_depth = pixels(frame.depth_intrinsics, in_depth)
     ok_color, at_color = pixels(frame.color_intrinsics, in_color)
     for i in np.flatnonzero(ok_depth):
@@ -249,7 +265,8 @@ def plain_votes(
             votes[i] = -weight  # free space
         elif ok_color[i]:
             votes[i] = weight if mask[at_color[i, 1], at_color[i, 0]] else -weight
-    return votes
+            offsets[i] = measured - in_depth[i, 2]
+    return votes, offsets
 
 
 @pytest.mark.parametrize("cameras", ["one", "two", "distorted"])
@@ -282,9 +299,12 @@ def test_votes_are_those_of_the_plain_twin(cameras: str, seed: int) -> None:
     points = np.concatenate([near, on, behind]).astype(np.float32)
     voxel_m = 0.012
     grid = filled_grid([points], voxel_m, T)
-    votes = np.empty(len(grid), np.float32)
-    grid.vote(view.frame, view.mask, DepthRange(), votes)
-    expected = plain_votes(view.frame, view.mask, grid.means, NOISE, voxel_m)
+    votes, offsets = np.empty((2, len(grid)), np.float32)
+    grid.vote(view.frame, view.mask, DepthRange(), votes, offsets)
+    expected, expected_offsets = plain_votes(view.frame, view.mask, grid.means, NOISE, voxel_m)
+    assert np.mean(np.isnan(offsets) != np.isnan(expected_offsets)) <= 0.002
+    both = np.isfinite(offsets) & np.isfinite(expected_offsets)
+    assert np.mean(np.abs(offsets[both] - expected_offsets[both]) > 1e-5) <= 0.01
     # float rounding may tip a voxel over a pixel's border or over the reach
     assert np.mean(np.abs(votes - expected) > 1e-5) <= 0.002
     assert np.count_nonzero(votes > 0) > 50

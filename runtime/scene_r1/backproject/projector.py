@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -228,13 +229,12 @@ def depth_rows(frame: RgbdFrame, mask: NDArray[np.bool_], depth_range: DepthRang
     With two cameras: the rows that the frustum of the mask's extent covers, from the nearest to the farthest depth.
     """
     height = frame.depth_raw.shape[0]
-    inside = np.flatnonzero(mask.any(axis=1))
-    if len(inside) == 0:
+    left, top, width, tall = extent_px(mask)
+    if tall == 0:
         return slice(0, 0)
-    top, bottom = float(inside[0]), float(inside[-1])
+    bottom = top + tall - 1
     if not frame.one_camera:
-        columns = np.flatnonzero(mask.any(axis=0))
-        left, right = float(columns[0]), float(columns[-1])
+        right = left + width - 1
         along = np.linspace(0.0, 1.0, 9)
         x, y = left + along * (right - left), top + along * (bottom - top)
         border = [np.stack([x, np.full(9, v)], axis=1) for v in (top, bottom)]
@@ -245,6 +245,12 @@ def depth_rows(frame: RgbdFrame, mask: NDArray[np.bool_], depth_range: DepthRang
         v = frame.depth_intrinsics.project(pose.apply(pose.inverse(frame.T_color_depth), reach))[:, 1]
         if not np.all(np.isfinite(v)):
             return slice(0, height)
-        top, bottom = float(v.min()) - 2.0, float(v.max()) + 2.0
-    first, last = max(0, int(top) - 1), min(height, int(bottom) + 3)
+        top, bottom = int(v.min()) - 2, int(v.max()) + 2
+    first, last = max(0, top - 1), min(height, bottom + 3)
     return slice(min(first, last), last)
+
+
+def extent_px(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """(left, top, width, height) of the set pixels of a mask (H, W); all 0 for an empty one."""
+    left, top, width, height = cv2.boundingRect(np.ascontiguousarray(mask).view(np.uint8))
+    return int(left), int(top), int(width), int(height)

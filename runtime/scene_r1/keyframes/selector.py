@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1 import pose
-from scene_r1.frame import IDENTITY, RgbdFrame
+from scene_r1.frame import RgbdFrame
 from scene_r1.keyframes.observation import FULL, Observation, ObservationSettings, Observer
 from scene_r1.keyframes.quality import Quality, QualityMeter
 from scene_r1.keyframes.voxel_table import VoxelTable, gains
@@ -39,8 +39,8 @@ class SelectionSettings:
     c_at_once: float = 0.5
     unbeaten: int = 3
     patience: int = 20
-    swaps_per_1000: float | None = 90.0
-    burst: float = 16.0
+    swaps_per_1000: float | None = 80.0
+    burst: float = 12.0
     still_m: float = 0.005
     still_deg: float = 0.2
     fill: float = 0.02
@@ -116,7 +116,7 @@ class KeyframeSelector:
         self._observe = Observer(observation)
         self._judge = QualityMeter()
         self._places: list[int | None] = [None] * k
-        self._taken_at: list[NDArray[np.float64]] = [IDENTITY] * k
+        self._taken_at = np.full((k, 4, 4), np.nan)  # poses of the keyframes; NaN: no keyframe, or none that is posed
         self._loss = np.zeros(k, np.int64)
         self._net = np.zeros(k, np.int64)
         self._value = 0
@@ -205,6 +205,7 @@ class KeyframeSelector:
         """Give up a keyframe (its memory was refused, its pose proved wrong); its place is free for another."""
         place = self._places.index(index)
         self._places[place] = None
+        self._taken_at[place] = np.nan
         self.table.clear_column(place)
         self.counters.forgotten += 1
         self._recount()
@@ -225,12 +226,11 @@ class KeyframeSelector:
         s, here = self.settings, frame.T_world_camera
         if here is None:
             return []
+        away = self._taken_at[:, :3, 3] - here[:3, 3]
         return [
-            j
-            for j, index in enumerate(self._places)
-            if index is not None
-            and float(np.linalg.norm(self._taken_at[j][:3, 3] - here[:3, 3])) <= s.still_m
-            and pose.angle_deg(self._taken_at[j], here) <= s.still_deg
+            int(j)
+            for j in np.flatnonzero(np.einsum("ij,ij->i", away, away) <= s.still_m**2)
+            if pose.angle_deg(self._taken_at[j], here) <= s.still_deg
         ]
 
     def _insert(self, candidate: _Candidate) -> int | None:
@@ -238,8 +238,8 @@ class KeyframeSelector:
         evicted = self._places[candidate.place]
         self.table.set_column(candidate.place, rows, q)
         self._places[candidate.place] = candidate.frame.index
-        if candidate.frame.T_world_camera is not None:
-            self._taken_at[candidate.place] = candidate.frame.T_world_camera
+        T = candidate.frame.T_world_camera
+        self._taken_at[candidate.place] = np.nan if T is None else T
         self.counters.inserted += 1
         if evicted is not None:
             self.counters.evicted += 1

@@ -7,36 +7,35 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from scene_r1.backproject import Points
 from scene_r1.frame import DepthRange
-from scene_r1.lift.grid import VoxelGrid
+from scene_r1.lift.grid import EVERYWHERE, Place, VoxelGrid
 from scene_r1.lift.masked_view import MaskedView
-
-REACH = 2
-"""Voxels hang together across gaps of one: thin parts seen from afar leave such gaps."""
 
 
 class Ballot:
     """Points of several views gathered into voxels, and the votes of the same views on them.
 
-    votes: (views, n) float32: the view's weight where the voxel is in its mask, minus that where it is seen outside
-    the mask or as free space, 0 where it is hidden or out of the picture.
+    rows: for each view (N,) int32, the voxel that each of its points fell into, -1 for those outside of the place.
+    votes, offsets: (views, n) float32, see `VoxelGrid.vote`. trusted: (views,) bool, whose votes count.
     """
 
     def __init__(
         self,
         views: Sequence[MaskedView],
-        clouds: Sequence[Points],
+        clouds: Sequence[NDArray[np.float32]],
         voxel_m: float,
         noise: float,
         depth_range: DepthRange,
+        place: Place = EVERYWHERE,
     ) -> None:
-        self.grid = VoxelGrid(max(1, sum(len(cloud) for cloud in clouds)), voxel_m, noise)
-        for number, (view, cloud) in enumerate(zip(views, clouds, strict=True)):
-            self.grid.add(number, cloud.xyz, view.frame.T_world_depth)
+        self.grid = VoxelGrid(max(1, sum(len(xyz) for xyz in clouds)), voxel_m, noise)
+        self.rows = [
+            self.grid.add(xyz, view.frame.T_world_depth, place) for view, xyz in zip(views, clouds, strict=True)
+        ]
         self.votes = np.empty((len(views), len(self.grid)), np.float32)
-        for view, row in zip(views, self.votes, strict=True):
-            self.grid.vote(view.frame, view.mask, depth_range, row)
+        self.offsets = np.empty_like(self.votes)
+        for i, view in enumerate(views):
+            self.grid.vote(view.frame, view.mask, depth_range, self.votes[i], self.offsets[i])
         self.trusted = np.ones(len(views), np.bool_)
 
     def agreed(self, share: float) -> NDArray[np.bool_]:
@@ -45,11 +44,11 @@ class Ballot:
         for_it = np.clip(votes, 0.0, None).sum(axis=0)
         return np.asarray((for_it > 0.0) & (for_it >= share * np.abs(votes).sum(axis=0)))
 
-    def heaviest(self, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """(n,) of the kept voxels the connected component that the trusted views vote for most."""
+    def heaviest(self, kept: NDArray[np.bool_], reach: int = 1) -> NDArray[np.bool_]:
+        """(n,) of the kept voxels the component, connected within `reach` voxels, that trusted views vote for most."""
         if not kept.any():
             return kept
-        label = self.grid.components(kept, REACH)
+        label = self.grid.components(kept, reach)
         for_it = np.clip(self.votes[self.trusted][:, kept], 0.0, None).sum(axis=0)
         return np.asarray(label == np.argmax(np.bincount(label[kept], for_it)))
 

@@ -10,6 +10,10 @@ from scene_r1.frame import DepthRange, RgbdFrame
 from scene_r1.lift import kernels
 from scene_r1_engines.intrinsics import MODELS, Intrinsics
 
+Place = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Two corners of a box in the world, (3,) each, the lower first."""
+EVERYWHERE: Place = (np.full(3, -np.inf), np.full(3, np.inf))
+
 
 class VoxelGrid:
     """Sparse voxels that gather points of several views, then are voted on by all of them.
@@ -20,14 +24,12 @@ class VoxelGrid:
     def __init__(self, capacity: int, voxel_m: float, noise: float) -> None:
         self.voxel_m = voxel_m
         self.noise = noise
-        self.views_seeing = np.empty(capacity, np.int32)
         self._keys = np.empty(capacity, np.int64)
         self._slots = np.zeros(1 << (2 * capacity - 1).bit_length(), np.int32)
         self._cells = np.empty((capacity, 3), np.int64)
         self._sums = np.empty((capacity, kernels.SUMS), np.float64)
-        self._points = np.empty(capacity, np.int32)
-        self._last_view = np.empty(capacity, np.int32)
         self._size = 0
+        self._means: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return self._size
@@ -35,31 +37,39 @@ class VoxelGrid:
     @property
     def means(self) -> NDArray[np.float64]:
         """(n, 3) float64 metres, world: each voxel's points, averaged with the inverse of their variance."""
-        return np.asarray(self._sums[: self._size, 1:] / self._sums[: self._size, :1])
+        if self._means is None:
+            self._means = np.asarray(self._sums[: self._size, 1:] / self._sums[: self._size, :1])
+        return self._means
 
-    @property
-    def point_counts(self) -> NDArray[np.int32]:
-        """(n,) points that fell into each voxel."""
-        return self._points[: self._size]
+    def add(
+        self, xyz: NDArray[np.float32], T_world_depth: NDArray[np.float64], place: Place = EVERYWHERE
+    ) -> NDArray[np.int32]:
+        """Gather one view's world points (N, 3) that lie between the two corners of `place`.
 
-    def add(self, view: int, xyz: NDArray[np.float32], T_world_depth: NDArray[np.float64]) -> None:
-        """Gather the world points (N, 3) of view number `view`."""
+        Returns (N,) the voxel that each point fell into, -1 for those outside.
+        """
+        self._means = None
+        rows = np.empty(len(xyz), np.int32)
         self._size = kernels.gather(
-            xyz, T_world_depth[:3, 3].copy(), T_world_depth[:3, 2].copy(), self.noise, self.voxel_m, view, self._size,
-            self._keys, self._slots, self._cells, self._sums, self._points, self._last_view, self.views_seeing,
+            xyz, *place, T_world_depth[:3, 3].copy(), T_world_depth[:3, 2].copy(), self.noise, self.voxel_m,
+            self._size, self._keys, self._slots, self._cells, self._sums, rows,
         )  # fmt: skip
-
-    def rows(self, xyz: NDArray[np.float32]) -> NDArray[np.int64]:
-        """(N,) the voxel each point falls into, -1 for none."""
-        out = np.empty(len(xyz), np.int64)
-        kernels.locate(xyz, self.voxel_m, self._keys, self._slots, out)
-        return out
+        return rows
 
     def vote(
-        self, frame: RgbdFrame, mask: NDArray[np.bool_], depth_range: DepthRange, votes: NDArray[np.float32]
+        self,
+        frame: RgbdFrame,
+        mask: NDArray[np.bool_],
+        depth_range: DepthRange,
+        votes: NDArray[np.float32],
+        offsets: NDArray[np.float32],
     ) -> None:
-        """One view's votes into votes: (n,) float32, its weight where the voxel is in the mask, minus that where it is
-        seen outside or as free space, 0 where it is hidden or out of the picture."""
+        """One view's votes and offsets, both (n,) float32.
+
+        votes: its weight where the voxel is in the mask, minus that where it is seen outside or as free space, 0 where
+        it is hidden or out of the picture. offsets: metres by which the view measures the surface behind the voxel,
+        NaN where it does not see it on the surface.
+        """
         camera, color = frame.depth_intrinsics, frame.color_intrinsics
         T_depth_world = pose.inverse(frame.T_world_depth)
         T_color_world = frame.T_color_depth @ T_depth_world
@@ -67,7 +77,7 @@ class VoxelGrid:
         kernels.vote(
             self.means, np.ascontiguousarray(T_depth_world[:3]), frame.depth_raw, frame.depth_scale, lowest, highest,
             *kernel_camera(camera), self.noise, self.voxel_m, np.ascontiguousarray(T_color_world[:3]),
-            *kernel_camera(color), mask.view(np.uint8), votes,
+            *kernel_camera(color), np.ascontiguousarray(mask).view(np.uint8), votes, offsets,
         )  # fmt: skip
 
     def components(self, kept: NDArray[np.bool_], reach: int) -> NDArray[np.int64]:

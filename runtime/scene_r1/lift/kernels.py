@@ -30,31 +30,31 @@ def _find(key, keys, slots):  # type: ignore[no-untyped-def]
 
 
 @njit(**JIT)
-def gather(xyz, eye, forward, noise, voxel_m, view, n, keys, slots, cells, sums, own, last_view, views):  # type: ignore[no-untyped-def]
-    """Add the points (N, 3) float32 of one view to the voxels. Returns their new number, or -1: no room.
+def gather(xyz, low, high, eye, forward, noise, voxel_m, n, keys, slots, cells, sums, rows):  # type: ignore[no-untyped-def]
+    """Add the points (N, 3) float32 of one view that lie between low and high to the voxels. Returns their new number.
 
-    eye, forward: (3,) float64 camera centre and optical axis. A point at depth z weighs 1 / (s^2 + sigma(z)^2) with
-    s the spacing inside a voxel. own: (n,) points of each voxel; views: how many views gave it points.
+    rows: (N,) int32, the voxel of each point, -1 for those outside. eye, forward: (3,) float64 camera centre and
+    optical axis. A point at depth z weighs 1 / (s^2 + sigma(z)^2) with s the spacing inside a voxel.
     """
     s2 = voxel_m * voxel_m / 12.0
     for p in range(len(xyz)):
         x, y, z = np.float64(xyz[p, 0]), np.float64(xyz[p, 1]), np.float64(xyz[p, 2])
+        rows[p] = -1
+        if not (low[0] <= x <= high[0] and low[1] <= y <= high[1] and low[2] <= z <= high[2]):
+            continue
         i = np.int64(np.floor(x / voxel_m))
         j = np.int64(np.floor(y / voxel_m))
         k = np.int64(np.floor(z / voxel_m))
-        slot = _find(_key(i, j, k), keys, slots)
+        key = _key(i, j, k)
+        slot = _find(key, keys, slots)
         if slots[slot] == 0:
-            if n == len(keys):
-                return -1
-            keys[n] = _key(i, j, k)
+            keys[n] = key
             cells[n, 0], cells[n, 1], cells[n, 2] = i, j, k
             sums[n] = 0.0
-            own[n] = 0
-            views[n] = 0
-            last_view[n] = -1
             n += 1
             slots[slot] = n
         m = slots[slot] - 1
+        rows[p] = m
         depth = (x - eye[0]) * forward[0] + (y - eye[1]) * forward[1] + (z - eye[2]) * forward[2]
         sigma = noise * depth * depth
         weight = 1.0 / (s2 + sigma * sigma)
@@ -62,21 +62,7 @@ def gather(xyz, eye, forward, noise, voxel_m, view, n, keys, slots, cells, sums,
         sums[m, 1] += weight * x
         sums[m, 2] += weight * y
         sums[m, 3] += weight * z
-        own[m] += 1
-        if last_view[m] != view:
-            last_view[m] = view
-            views[m] += 1
     return n
-
-
-@njit(**JIT)
-def locate(xyz, voxel_m, keys, slots, out):  # type: ignore[no-untyped-def]
-    """out[p] = the voxel that point p of (N, 3) float32 falls into, -1 for none."""
-    for p in range(len(xyz)):
-        i = np.int64(np.floor(np.float64(xyz[p, 0]) / voxel_m))
-        j = np.int64(np.floor(np.float64(xyz[p, 1]) / voxel_m))
-        k = np.int64(np.floor(np.float64(xyz[p, 2]) / voxel_m))
-        out[p] = slots[_find(_key(i, j, k), keys, slots)] - 1
 
 
 @njit(inline="always", **JIT)
@@ -106,7 +92,7 @@ def pixel_of(T, x, y, z, camera, model, h, w):  # type: ignore[no-untyped-def]
 @njit(**JIT)
 def vote(  # type: ignore[no-untyped-def]
     points, T, depth, scale, lowest, highest, camera, model, noise, voxel_m, T_color, color_camera, color_model, mask,
-    votes,
+    votes, offsets,
 ):  # fmt: skip
     """One view's votes on the voxels at points (N, 3) float64, world. votes: (N,) float32: + for, - against, 0 none.
 
@@ -114,11 +100,13 @@ def vote(  # type: ignore[no-untyped-def]
     the colour camera; mask: (H, W) uint8. On the measured surface a voxel is voted for where the
     mask is set and against beside it. In front of the surface there is free space: against. Behind it the voxel is
     occluded: no evidence. A view's weight falls with its depth noise.
+    offsets: (N,) float32, how much further away than the voxel the view measures the surface, NaN where not on it.
     """
     h, w = depth.shape
     H, W = mask.shape
     for n in range(len(points)):
         votes[n] = 0.0
+        offsets[n] = np.nan
         x, y, z = points[n]
         row, column, Z = pixel_of(T, x, y, z, camera, model, h, w)
         if row < 0:
@@ -139,6 +127,7 @@ def vote(  # type: ignore[no-untyped-def]
         if row < 0:
             continue
         votes[n] = weight if mask[row, column] else -weight
+        offsets[n] = measured - Z
 
 
 @njit(inline="always", **JIT)

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1.backproject import EDGE_RATIO, BackProjector, Points
+from scene_r1.backproject.projector import extent_px
 from scene_r1.box import Box3D
 from scene_r1.depth_noise import SIGMA_PER_Z2
 from scene_r1.frame import DepthRange
 from scene_r1.lift.ballot import Ballot
+from scene_r1.lift.grid import EVERYWHERE, Place
 from scene_r1.lift.masked_view import MaskedView
-from scene_r1.lift.spread import jackknife, percentile_box
+from scene_r1.lift.spread import disagreement, jackknife, percentile_box
 from scene_r1.lift.support import Plane, fit_plane, ring
 from scene_r1_engines.errors import BadConfig
 
@@ -63,9 +65,17 @@ FEWEST_POINTS = 12
 """A view with fewer points in its mask says nothing."""
 FLATTEST = 0.3
 """Share of the agreed voxels that must stand out of the support plane for the plane to be cut away."""
+HANGING = 0.3
+"""Things rest on what surrounds them: a gap below the lowest seen part of an object is its own unseen underside, unless
+it is more than this share of the object's height above the plane."""
+SUPPORT_TRIES = 3
 ROUGH_ACROSS = 12
 ROUGH_VOXEL_M = (0.006, 0.04)
 """The first vote, which finds the views to trust and the place to look at, has coarser voxels."""
+ROUGH_STRIDE = 3
+"""Every how many-th point the first vote gathers; its voxels hold dozens."""
+REACH = 2
+"""Fine voxels hang together across gaps of one: thin parts seen from afar leave such gaps."""
 SAMPLE = 500
 """Points of a view that its distance and extent are taken from."""
 
@@ -94,26 +104,33 @@ class Lifter:
         sigma = s.noise * min(distance for distance, _ in looks) ** 2
         extent = float(np.median([extent for _, extent in looks]))
 
-        rough = self._ballot(views, clouds, _between(max(extent / ROUGH_ACROSS, sigma), ROUGH_VOXEL_M))
+        every = [cloud.xyz for cloud in clouds]
+        rough_m = _between(max(extent / ROUGH_ACROSS, sigma), ROUGH_VOXEL_M)
+        rough = self._ballot(views, [xyz[::ROUGH_STRIDE].copy() for xyz in every], rough_m)
         rough.trust_views_of(rough.heaviest(rough.agreed(0.5)))
         plane = self._support(views, clouds, rough.trusted)
         place = rough.heaviest(rough.agreed(s.agreement))
         if not place.any():
             return NOTHING
-        margin = 2.0 * rough.grid.voxel_m
-        low, high = (rough.grid.means[place].min(axis=0) - margin, rough.grid.means[place].max(axis=0) + margin)
+        low, high = rough.grid.means[place].min(axis=0), rough.grid.means[place].max(axis=0)
+        fine_m = _between(max(float((high - low).max()) / s.voxels_across, sigma), s.voxel_m)
 
         chosen = [int(i) for i in np.flatnonzero(rough.trusted)]
-        near = [_inside(clouds[i], low, high) for i in chosen]
-        fine_m = _between(max(float((high - low).max() - 2.0 * margin) / s.voxels_across, sigma), s.voxel_m)
-        fine = self._ballot([views[i] for i in chosen], near, fine_m)
+        around = (low - 2.0 * rough_m, high + 2.0 * rough_m)
+        fine = self._ballot([views[i] for i in chosen], [every[i] for i in chosen], fine_m, around)
         kept, plane = self._object(fine, plane, max(0.006, 0.5 * fine_m, 1.5 * sigma))
         if not kept.any():
             return NOTHING
-        return self._lifted(fine, kept, near, chosen, plane, sigma)
+        return self._lifted(fine, kept, [clouds[i] for i in chosen], chosen, plane, sigma)
 
-    def _ballot(self, views: Sequence[MaskedView], clouds: Sequence[Points], voxel_m: float) -> Ballot:
-        return Ballot(views, clouds, voxel_m, self.settings.noise, self.settings.depth_range)
+    def _ballot(
+        self,
+        views: Sequence[MaskedView],
+        clouds: Sequence[NDArray[np.float32]],
+        voxel_m: float,
+        place: Place = EVERYWHERE,
+    ) -> Ballot:
+        return Ballot(views, clouds, voxel_m, self.settings.noise, self.settings.depth_range, place)
 
     def _object(self, ballot: Ballot, plane: Plane | None, height_m: float) -> tuple[NDArray[np.bool_], Plane | None]:
         """The voxels of the object, and the plane that was cut away from under it up to a height (None: none was)."""
@@ -121,22 +138,24 @@ class Lifter:
         if plane is not None:
             standing = agreed & (plane.height(ballot.grid.means) > height_m)
             if np.count_nonzero(standing) >= FLATTEST * np.count_nonzero(agreed):
-                return ballot.heaviest(standing), plane
-        return ballot.heaviest(agreed), None  # no plane, or a sheet or rug that would vanish with it
+                return ballot.heaviest(standing, REACH), plane
+        return ballot.heaviest(agreed, REACH), None  # no plane, or a sheet or rug that would vanish with it
 
     def _support(
         self, views: Sequence[MaskedView], clouds: Sequence[Points], trusted: NDArray[np.bool_]
     ) -> Plane | None:
-        """The plane around the object in the trusted view that has the most of it."""
-        sizes = [len(cloud) if good else 0 for cloud, good in zip(clouds, trusted, strict=True)]
-        best = views[int(np.argmax(sizes))]
-        around = self._project(best.frame, ring(best.mask))
-        if max(sizes) == 0 or len(around) == 0:
-            return None
-        distance, _ = _look(best, around)
-        return fit_plane(
-            around.xyz, max(0.006, 2.0 * self.settings.noise * distance**2), best.frame.T_world_depth[:3, 3]
-        )
+        """The plane around the object in the trusted view that has the most of it, or in the next one or two."""
+        sizes = {i: len(cloud) for i, cloud in enumerate(clouds) if trusted[i] and len(cloud)}
+        for i in sorted(sizes, key=lambda i: -sizes[i])[:SUPPORT_TRIES]:
+            around = self._project(views[i].frame, ring(views[i].mask))
+            if len(around) == 0:
+                continue
+            distance, _ = _look(views[i], around)
+            tolerance_m = max(0.006, 2.0 * self.settings.noise * distance**2)
+            plane = fit_plane(around.xyz, tolerance_m, views[i].frame.T_world_depth[:3, 3])
+            if plane is not None:
+                return plane
+        return None
 
     def _lifted(
         self,
@@ -148,17 +167,20 @@ class Lifter:
         sigma: float,
     ) -> Lifted:
         grid, percentile = ballot.grid, self.settings.percentile
-        rows = [grid.rows(cloud.xyz) for cloud in clouds]
-        own = [kept[row] for row in rows]
+        own = [(rows >= 0) & kept[rows] for rows in ballot.rows]
         supporting = [i for i, inside in enumerate(own) if np.count_nonzero(inside) >= FEWEST_POINTS]
-        seen_by = [np.bincount(rows[i][own[i]], minlength=len(grid))[kept] > 0 for i in supporting]
+        seen_by = [np.bincount(ballot.rows[i][own[i]], minlength=len(grid))[kept] > 0 for i in supporting]
+        apart = disagreement(ballot.offsets[supporting], kept)
         means = grid.means[kept]
         if plane is not None:  # what was cut off at the plane is given back: the object reaches down to it
-            low_ones = plane.height(means) < 3.0 * grid.voxel_m
+            heights = plane.height(means)
+            lowest, highest = np.percentile(heights, (percentile, 100.0 - percentile))
+            reaches = lowest <= HANGING * highest
+            low_ones = heights <= max(3.0 * grid.voxel_m, lowest + 2.0 * grid.voxel_m) if reaches else heights < 0.0
             means = np.concatenate([means, plane.foot(means[low_ones])])
             seen_by = [np.concatenate([seen, seen[low_ones]]) for seen in seen_by]
         low, high = percentile_box(means, percentile)
-        spread = float(np.hypot(jackknife(means, seen_by, percentile), sigma))
+        spread = float(np.sqrt(jackknife(means, seen_by, percentile) ** 2 + apart**2 + sigma**2))
         middle, half = (low + high) / 2.0, np.maximum((high - low) / 2.0, grid.voxel_m / 4.0)
         return Lifted(
             Box3D.from_corners(middle - half, middle + half, spread, len(supporting)),
@@ -180,16 +202,14 @@ def _between(value: float, ends: tuple[float, float]) -> float:
     return min(max(value, ends[0]), ends[1])
 
 
-def _inside(cloud: Points, low: NDArray[np.float64], high: NDArray[np.float64]) -> Points:
-    """The points between two corners."""
-    inside = np.all((cloud.xyz >= low) & (cloud.xyz <= high), axis=1)
-    return Points(cloud.xyz[inside], cloud.rgb[inside])
-
-
 def _eroded(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
     """The mask without its rim; unchanged where nothing would be left."""
     if pixels == 0 or mask.ndim != 2 or mask.dtype != np.bool_ or not mask.any():
         return mask
+    left, top, width, height = extent_px(mask)
+    y, x = max(0, top - pixels), max(0, left - pixels)
+    part = np.s_[y : top + height + pixels, x : left + width + pixels]
     kernel = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
-    inner = cv2.erode(np.ascontiguousarray(mask).view(np.uint8), kernel).view(np.bool_)
-    return inner if np.count_nonzero(inner) >= FEWEST_POINTS else mask
+    inner = np.zeros_like(mask)
+    inner[part] = cv2.erode(np.ascontiguousarray(mask[part]).view(np.uint8), kernel).view(np.bool_)
+    return inner if np.count_nonzero(inner[part]) >= FEWEST_POINTS else mask

@@ -43,3 +43,13 @@ def jackknife(points: NDArray[np.float64], seen_by: Sequence[NDArray[np.bool_]],
     f = np.asarray(faces)
     variance = (n - 1) / n * ((f - f.mean(axis=0)) ** 2).sum(axis=0)
     return float(np.sqrt(variance.mean()))
+
+
+def disagreement(offsets: NDArray[np.float32], kept: NDArray[np.bool_]) -> float:
+    """How far apart the views put one surface, metres: root mean square over views of their median offset from it.
+
+    offsets: (views, n) metres by which a view measures the surface behind a voxel, NaN for none; only the kept voxels
+    count. A view's own noise has median 0; what is left is its pose and its depth scale. 0 for fewer than two views.
+    """
+    medians = [float(np.median(row[seen])) for row in offsets[:, kept] if np.any(seen := np.isfinite(row))]
+    return float(np.sqrt(np.mean(np.square(medians)))) if len(medians) > 1 else 0.0

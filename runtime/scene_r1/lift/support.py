@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scene_r1.backproject.projector import extent_px
+
 RING_SHARE = 0.15
 """Width of the ring around a mask, as a share of the mask's larger side."""
 FEWEST_RING_POINTS = 60
@@ -35,14 +37,15 @@ class Plane:
 
 def ring(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(H, W) bool: the pixels around a mask, a gap of two pixels left out."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    side = max(int(rows[-1] - rows[0]), int(columns[-1] - columns[0])) + 1
-    width = max(4, round(RING_SHARE * side))
-    top, left = max(0, int(rows[0]) - width - 3), max(0, int(columns[0]) - width - 3)
-    part = np.s_[top : int(rows[-1]) + width + 4, left : int(columns[-1]) + width + 4]
-    inside = np.ascontiguousarray(mask[part]).view(np.uint8)
+    left, top, wide, tall = extent_px(mask)
     out = np.zeros_like(mask)
-    out[part] = (cv2.dilate(inside, _disc(width + 2)) > 0) & (cv2.dilate(inside, _disc(2)) == 0)
+    if tall == 0:
+        return out
+    width = max(4, round(RING_SHARE * max(wide, tall)))
+    y, x = max(0, top - width - 3), max(0, left - width - 3)
+    part = np.s_[y : top + tall + width + 3, x : left + wide + width + 3]
+    inside = np.ascontiguousarray(mask[part]).view(np.uint8)
+    out[part] = (cv2.dilate(inside, _square(width + 2)) > 0) & (cv2.dilate(inside, _square(2)) == 0)
     return out
 
 
@@ -80,5 +83,5 @@ def fit_plane(
     return Plane(normal, float(normal @ center))
 
 
-def _disc(radius: int) -> NDArray[np.uint8]:
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), np.uint8)
+def _square(radius: int) -> NDArray[np.uint8]:
+    return np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
