@@ -234,12 +234,7 @@ def depth_rows(frame: RgbdFrame, mask: NDArray[np.bool_], depth_range: DepthRang
         return slice(0, 0)
     bottom = top + tall - 1
     if not frame.one_camera:
-        right = left + width - 1
-        along = np.linspace(0.0, 1.0, 9)
-        x, y = left + along * (right - left), top + along * (bottom - top)
-        border = [np.stack([x, np.full(9, v)], axis=1) for v in (top, bottom)]
-        border += [np.stack([np.full(9, u), y], axis=1) for u in (left, right)]
-        rays = frame.color_intrinsics.rays(np.concatenate(border))
+        rays = frame.color_intrinsics.rays(_border(left, top, left + width - 1, bottom, frame.color_intrinsics))
         rays = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
         reach = np.concatenate([rays * depth_range.near_m, rays * depth_range.far_m])
         v = frame.depth_intrinsics.project(pose.apply(pose.inverse(frame.T_color_depth), reach))[:, 1]
@@ -248,6 +243,16 @@ def depth_rows(frame: RgbdFrame, mask: NDArray[np.bool_], depth_range: DepthRang
         top, bottom = int(v.min()) - 2, int(v.max()) + 2
     first, last = max(0, top - 1), min(height, bottom + 3)
     return slice(min(first, last), last)
+
+
+def _border(left: int, top: int, right: int, bottom: int, camera: Intrinsics) -> NDArray[np.float64]:
+    """(N, 2) pixels whose rays bound those of a rectangle: its corners, and where the lens bends its sides more."""
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    if camera.is_pinhole:
+        return np.array(corners, np.float64)
+    along = np.linspace(0.0, 1.0, 8, endpoint=False)[:, None]
+    ends = np.array([*corners, corners[0]], np.float64)
+    return np.concatenate([ends[i] + along * (ends[i + 1] - ends[i]) for i in range(4)])
 
 
 def extent_px(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
