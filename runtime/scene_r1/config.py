@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from scene_r1.files import whole_file
+from scene_r1.files import write_text
 from scene_r1.keyframes import ObservationSettings, SelectionSettings
 from scene_r1.lift import LiftSettings
 from scene_r1.memory import OVERHEAD_BYTES, SceneMemory
 from scene_r1.settings_file import nearest, read_settings, settings_from, to_toml
-from scene_r1_engines.errors import BadConfig, SceneR1Error
+from scene_r1_engines.errors import BadConfig
 from scene_r1_engines.segmenter import SEGMENTERS
 
 MAX_TABLE_BYTES = 256 << 20
@@ -103,13 +103,18 @@ def config_to_toml(config: Config) -> str:
     return "# Every setting that was in effect.\n" + to_toml(config)
 
 
+def with_options(config: Config, k: int | None = None, segmenter: str | None = None) -> Config:
+    """The settings with what a command line says in their place; None leaves them. Raises BadConfig."""
+    if k is not None:
+        config = replace(config, keyframes=replace(config.keyframes, k=k))
+    if segmenter is not None:
+        config = replace(config, segmenter=SegmenterConfig(segmenter))
+    return config
+
+
 def save_config(config: Config, path: str | os.PathLike[str]) -> None:
     """Write the effective settings beside results; whole or absent. Raises SceneR1Error when the disk refuses."""
-    try:
-        with whole_file(path) as temporary:
-            temporary.write_text(config_to_toml(config), encoding="utf-8")
-    except OSError as error:
-        raise SceneR1Error(f"{os.fspath(path)} cannot be written ({error.strerror}): name another place") from error
+    write_text(path, config_to_toml(config))
 
 
 def as_dict(config: Config) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from scene_r1_engines.errors import OutputExists
+from scene_r1_engines.errors import OutputExists, SceneR1Error
 
 
 @contextmanager
@@ -47,6 +47,41 @@ def whole_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write UTF-8 in place of whatever file was there, whole or absent. Raises SceneR1Error when the disk refuses."""
+    try:
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SceneR1Error(f"{os.fspath(path)}: cannot be written: {error.strerror or error}") from error
+
+
+def check_output_folder(path: str | os.PathLike[str]) -> Path:
+    """A folder that results can go to, there or not; nothing is made. Asked before the work, not after it.
+
+    Raises OutputExists when a file stands there or on the way, SceneR1Error when nothing may be written there.
+    """
+    folder = Path(path)
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        raise OutputExists(f"{there} is not a folder: name another place or remove it")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise SceneR1Error(f"{folder}: nothing may be written to {there}: name another place")
+    return folder
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """The folder, made with those above it where they are missing. Raises as `check_output_folder`."""
+    folder = check_output_folder(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SceneR1Error(f"{folder}: cannot be created: {error.strerror or error}") from error
+    return folder
 
 
 def _beside(target: Path, ending: str, make: Callable[[Path], None]) -> Path:

@@ -15,6 +15,7 @@ from scene_r1.registration import view_of
 from scene_r1.reproject import reproject
 from scene_r1.timings import Timings
 from scene_r1_engines.errors import BadFrame, BadPrompt
+from scene_r1_engines.intrinsics import Intrinsics
 from scene_r1_engines.segmenter import Segmenter
 from scene_r1_engines.view import Prompt
 
@@ -45,7 +46,9 @@ def locate(
     among them is passed over. Raises BadPrompt for a box outside the image, BadFrame for a frame without a pose.
     """
     clock = timings or Timings()
-    _check(frame, xyxy)
+    check_box(frame.color_intrinsics, xyxy, frame.index)
+    if frame.T_world_camera is None:
+        raise BadFrame(f"frame {frame.index} has no camera pose, so nothing in it has a place in the world")
     with clock.stage("segment"):
         found = segmenter.segment(view_of(frame), [Prompt(xyxy=xyxy)])
     first = _Look(MaskedView(frame, found.masks[0]), float(found.scores[0]))
@@ -63,16 +66,14 @@ def locate(
     return _answer(lifted, segmenter, clock, looks, xyxy)
 
 
-def _check(frame: RgbdFrame, xyxy: tuple[float, float, float, float]) -> None:
-    camera = frame.color_intrinsics
+def check_box(camera: Intrinsics, xyxy: tuple[float, float, float, float], index: int) -> None:
+    """Raises BadPrompt for a 2D box that is empty or reaches beyond the colour image of frame `index`."""
     x0, y0, x1, y1 = xyxy
     if not all(np.isfinite(xyxy)) or not (0.0 <= x0 < x1 <= camera.width and 0.0 <= y0 < y1 <= camera.height):
         raise BadPrompt(
             f"xyxy must be x0 y0 x1 y1 with 0 <= x0 < x1 <= {camera.width} and 0 <= y0 < y1 <= {camera.height} "
-            f"in frame {frame.index}, got {' '.join(f'{v:g}' for v in xyxy)}"
+            f"in frame {index}, got {' '.join(f'{v:g}' for v in xyxy)}"
         )
-    if frame.T_world_camera is None:
-        raise BadFrame(f"frame {frame.index} has no camera pose, so nothing in it has a place in the world")
 
 
 def _other_views(

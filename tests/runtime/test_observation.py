@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tests.runtime.box_room import CAMERA, SMALL, frame_at, look, turn
 
 from scene_r1.frame import DepthRange, RgbdFrame
-from scene_r1.keyframes.observation import AXIS_BITS, AXIS_MASK, FULL, Observation, ObservationSettings, Observer
+from scene_r1.keyframes.observation import FULL, Observation, ObservationSettings, Observer
 from scene_r1.keyframes.quality import BRIGHT, DARK, FLOOR, QualityMeter
+from scene_r1.voxels import AXIS_BITS, AXIS_MASK
 from scene_r1_engines.errors import BadConfig, BadFrame
 from scene_r1_engines.intrinsics import Intrinsics
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from scene_r1.cli.progress import progress
 from scene_r1.config import Config
 from scene_r1.demo import FRAMES, Question, make_recording, questions
 from scene_r1.drawing import Exhibit, evidence_sheet, write_png
+from scene_r1.files import check_output_folder
 from scene_r1_engines.errors import BadInput, OutputExists
 
 DEMO_SEED = 23
@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.objects < 1:
         raise BadInput(f"--objects must be 1 or more, got {args.objects}")
-    out = Path(args.out)
+    out = check_output_folder(args.out)
     recording = out / f"room-{args.seed}"
     if out.exists() and any(out.iterdir()):
         raise OutputExists(f"{out} is not empty: remove it or name another folder with --out")

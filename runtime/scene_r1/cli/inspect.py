@@ -67,8 +67,9 @@ def _in_words(found: Inspection) -> Iterator[tuple[str, str]]:
             f"{100 * p.share:.1f} % of frames; path {p.path_m:.2f} m, largest step "
             f"{p.largest_step_m * 1e3:.1f} mm{at}{rounding}",
         )
-        yield "agreement", f"depth seen from another frame, median |dz|/z over {found.pairs} pairs:"
-        for one_reading in found.reprojection:
+        if found.pairs:
+            yield "agreement", f"depth seen from another frame, median |dz|/z over {found.pairs} pairs:"
+        for one_reading in found.reprojection if found.pairs else ():
             error = "no overlap" if one_reading.error is None else f"{100 * one_reading.error:.2f} %"
             yield "", f"{one_reading.reading!s:<33} {error}"
         yield "verdict", _verdict(found)
@@ -86,7 +87,7 @@ def _verdict(found: Inspection) -> str:
         scale = found.info.depth_scale * better.depth_factor
         return f"this depth scale looks wrong: {scale:.6g} m per count fits better"
     if found.reprojection[0].error is None:
-        return "not known: too few pairs of frames see the same place"
+        return "too few frames see the same place from apart to tell whether poses and depth agree"
     return "poses and depth agree best as recorded"
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from scene_r1.cli import OK
 from scene_r1.cli.progress import progress
-from scene_r1.config import config_to_toml, load_config
+from scene_r1.config import Config, load_config, save_config, with_options
 from scene_r1.drawing import contact_sheet, write_png
-from scene_r1.files import whole_file
+from scene_r1.files import check_output_folder, make_folder, write_text
 from scene_r1.frame import RgbdFrame
 from scene_r1.keyframes import Decision, Evaluation, evaluate
 from scene_r1.memory import SceneMemory
@@ -30,8 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = load_config(args.config)
-    k = config.keyframes.k if args.k is None else args.k
+    config = with_options(load_config(args.config), args.k)
+    k = config.keyframes.k
+    if args.out is not None:
+        check_output_folder(args.out)
     memory = SceneMemory(config.memory.max_bytes, config.memory.jpeg_quality)
 
     def keep(decision: Decision) -> None:
@@ -48,8 +50,11 @@ def run(args: argparse.Namespace) -> int:
         found = evaluate(frames(), k, config.keyframes.selection, config.keyframes.observation, keep)
     if found.frames == 0:
         raise BadInput(f"{args.recording} has no frame with a pose: there is nothing to select from")
+    if not found.kept:
+        seen = config.keyframes.observation
+        raise BadInput(f"no frame of {args.recording} shows a surface {seen.near_m:g} to {seen.far_m:g} m away")
     if args.out is not None:
-        _write(Path(args.out), found, memory, config_to_toml(config))
+        _write(Path(args.out), found, memory, config)
     _say(found, k)
     if args.json:
         print(json.dumps({**_rounded(found), "k": k, "memory_bytes": memory.nbytes}))
@@ -74,13 +79,11 @@ def _rounded(found: Evaluation) -> dict[str, object]:
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(found).items()}
 
 
-def _write(folder: Path, found: Evaluation, memory: SceneMemory, toml: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _write(folder: Path, found: Evaluation, memory: SceneMemory, config: Config) -> None:
+    make_folder(folder)
     keyframes = list(memory)
     captions = [f"frame {keyframe.index}, {keyframe.timestamp_ns / 1e9:.1f} s" for keyframe in keyframes]
     write_png(folder / "keyframes.png", contact_sheet([keyframe.frame() for keyframe in keyframes], captions))
-    with whole_file(folder / "keyframes.json") as path:
-        path.write_text(json.dumps(_rounded(found), indent=2) + "\n", encoding="utf-8")
-    with whole_file(folder / "config.toml") as path:
-        path.write_text(toml, encoding="utf-8")
+    write_text(folder / "keyframes.json", json.dumps(_rounded(found), indent=2) + "\n")
+    save_config(config, folder / "config.toml")
     print(f"wrote keyframes.png, keyframes.json, config.toml to {folder}", file=sys.stderr)

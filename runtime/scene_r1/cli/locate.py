@@ -10,13 +10,13 @@ from pathlib import Path
 
 from scene_r1.answer import Answer
 from scene_r1.cli.progress import progress
-from scene_r1.config import Config, config_to_toml, load_config
+from scene_r1.config import Config, load_config, save_config, with_options
 from scene_r1.drawing import Exhibit, evidence_sheet, write_png
-from scene_r1.files import whole_file
+from scene_r1.files import check_output_folder, make_folder, write_text
 from scene_r1.frame import RgbdFrame
 from scene_r1.keyframes import KeyframeSelector
 from scene_r1.lift import Lifter
-from scene_r1.locate import locate
+from scene_r1.locate import check_box, locate
 from scene_r1.memory import SceneMemory
 from scene_r1.ply import write_ply
 from scene_r1.sources import open_source
@@ -50,9 +50,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = load_config(args.config)
+    config = with_options(load_config(args.config), args.k, args.segmenter)
+    if args.out is not None:
+        check_output_folder(args.out)
     xyxy = (args.xyxy[0], args.xyxy[1], args.xyxy[2], args.xyxy[3])
-    answer, frames = find(args.recording, args.frame, xyxy, config, args.k, args.segmenter)
+    answer, frames = find(args.recording, args.frame, xyxy, config)
     if args.out is not None:
         write(Path(args.out), answer, frames, config)
     say(answer)
@@ -62,25 +64,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def find(
-    recording: str,
-    index: int,
-    xyxy: tuple[float, float, float, float],
-    config: Config,
-    k: int | None = None,
-    segmenter_name: str | None = None,
+    recording: str, index: int, xyxy: tuple[float, float, float, float], config: Config
 ) -> tuple[Answer, list[RgbdFrame]]:
     """Stream a recording, then locate. Returns the answer and the frames of its evidence, in its order.
 
     Raises BadInput for a frame that the recording does not have, and what `open_source` and `locate` raise.
     """
     clock = Timings()
-    segmenter = open_segmenter(segmenter_name or config.segmenter.name)  # an unknown one is known before the reading
-    selector = KeyframeSelector(k or config.keyframes.k, config.keyframes.selection, config.keyframes.observation)
+    segmenter = open_segmenter(config.segmenter.name)  # one that cannot be opened is known before the reading
+    selector = KeyframeSelector(config.keyframes.k, config.keyframes.selection, config.keyframes.observation)
     memory = SceneMemory(config.memory.max_bytes, config.memory.jpeg_quality)
     with open_source(recording) as source, clock.stage("stream"):
         total = source.info.frames
         if index < 0 or (total is not None and index >= total):
             raise BadInput(f"{recording} has no frame {index}: its frames are 0..{(total or 1) - 1}")
+        check_box(source.info.color_intrinsics, xyxy, index)
         with progress("reading", total) as advance:
             asked = remember(source.frames(), selector, memory, {index}, advance)
         if index not in asked:
@@ -113,11 +111,9 @@ def say(answer: Answer) -> None:
 
 def write(folder: Path, answer: Answer, frames: Sequence[RgbdFrame], config: Config) -> None:
     """The answer's files, each whole or absent."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with whole_file(folder / "answer.json") as path:
-        path.write_text(json.dumps(answer.to_json(), indent=2) + "\n", encoding="utf-8")
-    with whole_file(folder / "config.toml") as path:
-        path.write_text(config_to_toml(config), encoding="utf-8")
+    make_folder(folder)
+    write_text(folder / "answer.json", json.dumps(answer.to_json(), indent=2) + "\n")
+    save_config(config, folder / "config.toml")
     boxes = [] if answer.box_3d is None else [(answer.box_3d, BOX_COLOR)]
     write_ply(folder / "object.ply", answer.xyz, answer.rgb, boxes)
     write_png(folder / "evidence.png", evidence_sheet(exhibits(answer, frames)))

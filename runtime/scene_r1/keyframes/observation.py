@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scene_r1.backproject.projector import RayTables
 from scene_r1.frame import DepthRange, RgbdFrame
 from scene_r1.jit import JIT
+from scene_r1.voxels import find_slot, voxel_hash, voxel_key
 from scene_r1_engines.errors import BadConfig
 
 FULL = 1 << 14
@@ -19,9 +20,6 @@ FULL = 1 << 14
 
 SUMS = 8
 """Sums kept for a voxel: normal x, y, z; point x, y, z; range and margin weight; hits."""
-
-AXIS_BITS = 20
-AXIS_MASK = (1 << AXIS_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +118,6 @@ def observe(  # type: ignore[no-untyped-def]
     h, w = depth.shape
     separable = rays_y.shape[1] == 1 and w > 1
     mask = np.int64(len(table) - 1)
-    bits = np.int64(AXIS_BITS)
-    axis = np.int64(AXIS_MASK)
     n = 0
     last = 0
     last_key = np.int64(-1)
@@ -160,15 +156,13 @@ def observe(  # type: ignore[no-untyped-def]
             border = min(border_v, min(u + 0.5, w - 0.5 - u) / w)
             if border < margin:
                 weight *= margin_floor + (1.0 - margin_floor) * border / margin
-            i = np.int64(math.floor((T[0, 0] * px + T[0, 1] * py + T[0, 2] * z + T[0, 3]) * per_voxel)) & axis
-            j = np.int64(math.floor((T[1, 0] * px + T[1, 1] * py + T[1, 2] * z + T[1, 3]) * per_voxel)) & axis
-            k = np.int64(math.floor((T[2, 0] * px + T[2, 1] * py + T[2, 2] * z + T[2, 3]) * per_voxel)) & axis
-            key = (i << (bits + bits)) | (j << bits) | k
+            i = np.int64(math.floor((T[0, 0] * px + T[0, 1] * py + T[0, 2] * z + T[0, 3]) * per_voxel))
+            j = np.int64(math.floor((T[1, 0] * px + T[1, 1] * py + T[1, 2] * z + T[1, 3]) * per_voxel))
+            k = np.int64(math.floor((T[2, 0] * px + T[2, 1] * py + T[2, 2] * z + T[2, 3]) * per_voxel))
+            key = voxel_key(i, j, k)
             if key != last_key:  # neighbours share voxels
                 last_key = key
-                slot = voxel_hash(key) & mask
-                while table[slot] != 0 and keys[table[slot] - 1] != key:
-                    slot = (slot + 1) & mask
+                slot = find_slot(key, keys, table)
                 if table[slot] == 0:
                     keys[n] = key
                     sums[n] = 0.0
@@ -195,12 +189,3 @@ def observe(  # type: ignore[no-untyped-def]
         facing = abs(nx * px + ny * py + nz * pz)
         q[m] = min(1.0, max(0.0, weight / hits)) * facing / length if hits >= min_hits and length > 0.0 else 0.0
     return n
-
-
-@njit(inline="always", **JIT)
-def voxel_hash(key):  # type: ignore[no-untyped-def]
-    """63 well-mixed bits of a voxel key (the finaliser of SplitMix64), as a non-negative int64."""
-    z = np.uint64(key)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.int64((z ^ (z >> np.uint64(31))) >> np.uint64(1))

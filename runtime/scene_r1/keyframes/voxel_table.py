@@ -7,7 +7,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from scene_r1.jit import JIT
-from scene_r1.keyframes.observation import Observation, voxel_hash
+from scene_r1.keyframes.observation import Observation
+from scene_r1.voxels import find_slot, voxel_hash
 from scene_r1_engines.errors import BadConfig
 
 
@@ -110,15 +111,6 @@ def _in_sample(key, halvings):  # type: ignore[no-untyped-def]
     return (voxel_hash(key) >> np.int64(40)) & np.int64((1 << halvings) - 1) == 0
 
 
-@njit(inline="always", **JIT)
-def _slot(key, keys, slots):  # type: ignore[no-untyped-def]
-    mask = np.int64(len(slots) - 1)
-    slot = voxel_hash(key) & mask
-    while slots[slot] != 0 and keys[slots[slot] - 1] != key:
-        slot = (slot + 1) & mask
-    return slot
-
-
 @njit(**JIT)
 def find_or_add(new_keys, new_q, keys, slots, size, halvings, best_ever, best, second, rows):  # type: ignore[no-untyped-def]
     """rows[m] = row of new_keys[m], -1 where it is not in the sample. Returns the new size, or -1: table full."""
@@ -127,7 +119,7 @@ def find_or_add(new_keys, new_q, keys, slots, size, halvings, best_ever, best, s
         rows[m] = -1
         if not _in_sample(key, halvings):
             continue
-        slot = _slot(key, keys, slots)
+        slot = find_slot(key, keys, slots)
         if slots[slot] == 0:
             if size == len(keys):
                 return -1
@@ -154,7 +146,7 @@ def keep_half(keys, slots, size, halvings, q, best_ever):  # type: ignore[no-unt
         keys[kept] = keys[row]
         best_ever[kept] = best_ever[row]
         q[kept] = q[row]
-        slots[_slot(keys[kept], keys, slots)] = kept + 1
+        slots[find_slot(keys[kept], keys, slots)] = kept + 1
         kept += 1
     q[kept:size] = 0
     return kept

@@ -7,26 +7,10 @@ from numba import njit
 
 from scene_r1.backproject.kernels import distort, undistort
 from scene_r1.jit import JIT
-from scene_r1.keyframes.observation import AXIS_BITS, AXIS_MASK, voxel_hash
+from scene_r1.voxels import find_slot, voxel_key
 
 SUMS = 4
 """Sums kept for a voxel: weight, and weight times x, y, z."""
-
-
-@njit(inline="always", **JIT)
-def _key(i, j, k):  # type: ignore[no-untyped-def]
-    axis = np.int64(AXIS_MASK)
-    bits = np.int64(AXIS_BITS)
-    return ((i & axis) << (bits + bits)) | ((j & axis) << bits) | (k & axis)
-
-
-@njit(inline="always", **JIT)
-def _find(key, keys, slots):  # type: ignore[no-untyped-def]
-    mask = np.int64(len(slots) - 1)
-    slot = voxel_hash(key) & mask
-    while slots[slot] != 0 and keys[slots[slot] - 1] != key:
-        slot = (slot + 1) & mask
-    return slot
 
 
 @njit(**JIT)
@@ -45,8 +29,8 @@ def gather(xyz, low, high, eye, forward, noise, voxel_m, n, keys, slots, cells, 
         i = np.int64(np.floor(x / voxel_m))
         j = np.int64(np.floor(y / voxel_m))
         k = np.int64(np.floor(z / voxel_m))
-        key = _key(i, j, k)
-        slot = _find(key, keys, slots)
+        key = voxel_key(i, j, k)
+        slot = find_slot(key, keys, slots)
         if slots[slot] == 0:
             keys[n] = key
             cells[n, 0], cells[n, 1], cells[n, 2] = i, j, k
@@ -152,7 +136,7 @@ def components(cells, kept, keys, slots, reach, label):  # type: ignore[no-untyp
                 for dk in range(-reach, reach + 1):
                     if (di, dj, dk) <= (0, 0, 0):
                         continue
-                    slot = _find(_key(cells[m, 0] + di, cells[m, 1] + dj, cells[m, 2] + dk), keys, slots)
+                    slot = find_slot(voxel_key(cells[m, 0] + di, cells[m, 1] + dj, cells[m, 2] + dk), keys, slots)
                     if slots[slot] == 0 or not kept[slots[slot] - 1]:
                         continue
                     a, b = _root(label, m), _root(label, slots[slot] - 1)

@@ -145,9 +145,9 @@ def _png_header(data: bytes) -> ImageHeader:
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
         if end > len(data):
-            raise ValueError(f"is a PNG cut short inside its {kind!r} chunk")
+            raise ValueError(f"is a PNG cut short inside its {_kind(kind)} chunk")
         if zlib.crc32(view[at + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise ValueError(f"is a damaged PNG: the checksum of its {kind!r} chunk is wrong")
+            raise ValueError(f"is a damaged PNG: the checksum of its {_kind(kind)} chunk is wrong")
         if header is None:
             if kind != b"IHDR" or length != 13:
                 raise ValueError("is a PNG that does not begin with its header")
@@ -159,6 +159,10 @@ def _png_header(data: bytes) -> ImageHeader:
             return header
         at = end
     raise ValueError(f"is a PNG with more than {MAX_PARTS} chunks")
+
+
+def _kind(kind: bytes) -> str:
+    return kind.decode("ascii") if kind.isalpha() else repr(kind)
 
 
 def _jpeg_header(data: bytes) -> ImageHeader:

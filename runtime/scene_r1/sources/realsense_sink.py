@@ -15,7 +15,7 @@ from scene_r1.frame import RgbdFrame
 from scene_r1.sources import pose_topic, realsense_db3
 from scene_r1.sources.realsense_card import Card
 from scene_r1.sources.realsense_sdk import intrinsics_to, sdk, transform_to
-from scene_r1_engines.errors import BadFrame, BadInput
+from scene_r1_engines.errors import BadFrame, BadInput, SceneR1Error
 
 BARRIER = 4
 """Frames handed over before waiting until the recorder has written them. It queues without waiting (456 MB after 240
@@ -57,9 +57,13 @@ class RealSenseSink:
         self._recorded: Path | None = None
 
     def __enter__(self) -> RealSenseSink:
-        self._target = self._file.enter_context(whole_file(self._path, overwrite=self._overwrite))
-        # Beside the target: there is room for one copy of the recording there, or there is none for the recording.
-        folder = tempfile.TemporaryDirectory(prefix=".scene-r1-", dir=self._target.parent)
+        try:
+            self._target = self._file.enter_context(whole_file(self._path, overwrite=self._overwrite))
+            # Beside the target: there is room for one copy of the recording there, or there is none for the recording.
+            folder = tempfile.TemporaryDirectory(prefix=".scene-r1-", dir=self._target.parent)
+        except OSError as error:
+            self._file.close()
+            raise SceneR1Error(f"{self._path}: cannot be created: {error.strerror or error}") from error
         self._recorded = Path(self._file.enter_context(folder)) / "recorded.db3"
         return self
 
