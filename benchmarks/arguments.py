@@ -25,7 +25,7 @@ def argument_parser(name: str, description: str) -> argparse.ArgumentParser:
         help=f"a real recording (default: ${DATA_VARIABLE}); without one, synthetic rooms only",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", default=Path("results"), help="where results go")
-    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default %(default)s)")
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that it runs, supports no claim")
     return parser
 

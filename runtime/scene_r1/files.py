@@ -55,7 +55,9 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         with whole_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SceneR1Error(f"{os.fspath(path)}: cannot be written: {error.strerror or error}") from error
+        raise SceneR1Error(
+            f"{os.fspath(path)} cannot be written ({error.strerror or error}): name another place"
+        ) from error
 
 
 def check_output_folder(path: str | os.PathLike[str]) -> Path:

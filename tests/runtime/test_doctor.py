@@ -157,7 +157,8 @@ def test_opencv_5_with_numpy_1_is_broken_before_it_is_imported() -> None:
     ],
 )
 def test_each_way_cv2_fails_to_import_has_its_own_command(tmp_path: Path, message: str, mend: str) -> None:
-    check = only(required.opencv(replace(machine(tmp_path), run=fails_to_import(message))))
+    new_numpy = {**HERE.installed, "numpy": "2.2.0", "opencv-python": "4.10.0.84"}
+    check = only(required.opencv(replace(machine(tmp_path), run=fails_to_import(message), installed=new_numpy)))
     assert check.state == "broken"
     assert message in check.detail
     assert check.mend == mend

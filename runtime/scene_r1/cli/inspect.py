@@ -87,7 +87,7 @@ def _verdict(found: Inspection) -> str:
         scale = found.info.depth_scale * better.depth_factor
         return f"this depth scale looks wrong: {scale:.6g} m per count fits better"
     if found.reprojection[0].error is None:
-        return "too few frames see the same place from apart to tell whether poses and depth agree"
+        return "not known: too few pairs of frames see the same place"
     return "poses and depth agree best as recorded"
 
 
