@@ -98,6 +98,30 @@ def test_colour_and_mask_are_looked_up_through_the_extrinsics(model, coefficient
         assert len(points) > 500
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 50), two=st.booleans(), data=st.data())
+def test_a_small_mask_gives_the_same_points_as_in_the_whole_picture(seed, two, data):
+    frame = two_cameras(seed, "brown_conrady", (0.05, -0.06, 0.001, -0.0008, 0.02)) if two else frame_of(seed)
+    h, w = frame.color.shape[:2]
+    top, left = data.draw(st.integers(0, h - 1)), data.draw(st.integers(0, w - 1))
+    mask = np.zeros((h, w), bool)
+    mask[top : data.draw(st.integers(top, h)) + 1, left : data.draw(st.integers(left, w)) + 1] = True
+    few = BackProjector()(frame, mask).copy()
+    everywhere = BackProjector()
+    every = everywhere(frame).copy()
+    wanted = everywhere(frame, mask | corners_of(mask)).copy()  # a mask as wide as the picture: nothing is cut out
+    at_corners = everywhere(frame, corners_of(mask) & ~mask).copy()
+    assert len(few) + len(at_corners) == len(wanted)
+    assert {p.tobytes() for p in few.xyz} <= {p.tobytes() for p in every.xyz}
+    assert {p.tobytes() for p in few.xyz} | {p.tobytes() for p in at_corners.xyz} == {p.tobytes() for p in wanted.xyz}
+
+
+def corners_of(mask):
+    corners = np.zeros_like(mask)
+    corners[[0, 0, -1, -1], [0, -1, 0, -1]] = True
+    return corners
+
+
 def fields(points):
     return points.xyz, points.rgb
 

@@ -22,6 +22,10 @@ FIRST_TABLE = 1 << 16
 LAST_TABLE = 1 << 22
 
 
+Window = tuple[slice, slice]
+"""Rows and columns of a depth image."""
+
+
 class BackProjector:
     """Masked depth -> world points with colour. Serial, without the GIL; one object for one thread.
 
@@ -48,7 +52,7 @@ class BackProjector:
         self._xyz = np.empty(0, np.float32)
         self._rgb = np.empty(0, np.uint8)
         self._ones = np.empty((0, 0), np.uint8)
-        self._pixel = np.empty((0, 0), np.int32)
+        self._pixel = np.empty(0, np.int32)
         self._table = np.zeros(FIRST_TABLE if voxel_m else 0, np.uint64)
         self._generation = 0
 
@@ -64,23 +68,25 @@ class BackProjector:
         size = (frame.color_intrinsics.height, frame.color_intrinsics.width)
         self._reserve(frame.depth_raw.size)
         allowed = self._mask(mask, size)
-        rows = slice(0, frame.depth_raw.shape[0]) if mask is None else depth_rows(frame, mask, self.depth_range)
-        if rows.start >= rows.stop:
+        window = whole_window(frame) if mask is None else depth_window(frame, mask, self.depth_range)
+        if window is None:
             n = 0
         elif frame.one_camera:
-            n = self._registered(frame, allowed, T, rows)
+            n = self._registered(frame, allowed, T, window)
         else:
-            n = self._through(frame, allowed, T, rows)
+            n = self._through(frame, allowed, T, window)
         return Points(self._xyz[: 3 * n].reshape(n, 3), self._rgb[: 3 * n].reshape(n, 3))
 
-    def _registered(self, frame: RgbdFrame, mask: NDArray[np.uint8], T: NDArray[np.float32], rows: slice) -> int:
-        h, w = frame.depth_raw.shape
-        rays_x, rays_y = self._rays.rows(frame.depth_intrinsics, rows)
+    def _registered(self, frame: RgbdFrame, mask: NDArray[np.uint8], T: NDArray[np.float32], window: Window) -> int:
+        rows, columns = window
+        rays_x, rays_y = self._rays.window(frame.depth_intrinsics, window)
+        depth_raw = np.ascontiguousarray(frame.depth_raw[window])
+        h, w = depth_raw.shape
         lowest, highest = self.depth_range.counts(frame.depth_scale)
         arguments = (
-            frame.depth_raw[rows],
-            frame.color.reshape(h, 3 * w)[rows],
-            mask[rows],
+            depth_raw,
+            np.ascontiguousarray(frame.color[rows, columns]).reshape(h, 3 * w),
+            np.ascontiguousarray(mask[window]),
             rays_x,
             rays_y,
             T,
@@ -100,12 +106,13 @@ class BackProjector:
                 return int(n)
             self._grow_table()
 
-    def _through(self, frame: RgbdFrame, mask: NDArray[np.uint8], T: NDArray[np.float32], rows: slice) -> int:
-        if self._pixel.shape != frame.depth_raw.shape:
-            self._pixel = np.empty(frame.depth_raw.shape, np.int32)
-        depth_raw, pixel = frame.depth_raw[rows], self._pixel[rows]
-        color_pixels(frame, self.depth_range, self.edge_ratio, self._rays, self._pixel, rows)
-        rays_x, rays_y = self._rays.rows(frame.depth_intrinsics, rows)
+    def _through(self, frame: RgbdFrame, mask: NDArray[np.uint8], T: NDArray[np.float32], window: Window) -> int:
+        depth_raw = np.ascontiguousarray(frame.depth_raw[window])
+        if self._pixel.size < depth_raw.size:
+            self._pixel = np.empty(frame.depth_raw.size, np.int32)
+        pixel = self._pixel[: depth_raw.size].reshape(depth_raw.shape)
+        color_pixels(frame, self.depth_range, self.edge_ratio, self._rays, pixel, window)
+        rays_x, rays_y = self._rays.window(frame.depth_intrinsics, window)
         while True:
             n = kernels.through_pixels(
                 depth_raw, pixel, frame.color.reshape(-1, 3), mask.reshape(-1), rays_x, rays_y, T,
@@ -167,10 +174,13 @@ class RayTables:
             self._tables[intrinsics] = ray_tables(intrinsics)
         return self._tables[intrinsics]
 
-    def rows(self, intrinsics: Intrinsics, rows: slice) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The tables of some rows of a camera's image."""
+    def window(self, intrinsics: Intrinsics, window: Window) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The tables of a part of a camera's image."""
         x, y = self.of(intrinsics)
-        return (x[rows] if y.shape[1] > 1 else x), y[rows]
+        rows, columns = window
+        if y.shape[1] == 1:
+            return np.ascontiguousarray(x[:, columns]), y[rows]
+        return np.ascontiguousarray(x[window]), np.ascontiguousarray(y[window])
 
 
 def ray_tables(intrinsics: Intrinsics) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -192,20 +202,21 @@ def color_pixels(
     edge_ratio: float,
     rays: RayTables | None = None,
     out: NDArray[np.int32] | None = None,
-    rows: slice | None = None,
+    window: Window | None = None,
 ) -> NDArray[np.int32]:
     """For each depth pixel the colour pixel that shows its point.
 
-    Returns (h, w) int32: v * W + u in the colour image, -1 where depth is invalid or the point is outside of it. With
-    `rows` only those rows of the result are set.
+    Returns (h, w) int32: v * W + u in the colour image, -1 where depth is invalid or the point is outside of it; of
+    the window only, where one is given.
     """
-    some = rows or slice(0, frame.depth_raw.shape[0])
-    rays_x, rays_y = (rays or RayTables()).rows(frame.depth_intrinsics, some)
+    part = whole_window(frame) if window is None else window
+    rays_x, rays_y = (rays or RayTables()).window(frame.depth_intrinsics, part)
+    depth_raw = np.ascontiguousarray(frame.depth_raw[part])
     lowest, highest = depth_range.counts(frame.depth_scale)
     camera = frame.color_intrinsics
-    pixel = np.empty(frame.depth_raw.shape, np.int32) if out is None else out
+    pixel = np.empty(depth_raw.shape, np.int32) if out is None else out
     kernels.color_pixels(
-        frame.depth_raw[some],
+        depth_raw,
         rays_x,
         rays_y,
         np.ascontiguousarray(frame.T_color_depth[:3], dtype=np.float32),
@@ -215,34 +226,44 @@ def color_pixels(
         lowest,
         highest,
         np.float32(edge_ratio),
-        np.empty((frame.depth_raw.shape[1] + 7) & ~7, np.uint8),
+        np.empty((depth_raw.shape[1] + 7) & ~7, np.uint8),
         camera.width,
         camera.height,
-        pixel[some],
+        pixel,
     )
     return pixel
 
 
-def depth_rows(frame: RgbdFrame, mask: NDArray[np.bool_], depth_range: DepthRange) -> slice:
-    """Rows of the depth image that can show what is inside a mask of the colour image, and one more on each side.
+def whole_window(frame: RgbdFrame) -> Window:
+    """All of the depth image."""
+    h, w = frame.depth_raw.shape
+    return slice(0, h), slice(0, w)
 
-    With two cameras: the rows that the frustum of the mask's extent covers, from the nearest to the farthest depth.
+
+def depth_window(frame: RgbdFrame, mask: NDArray[np.bool_], depth_range: DepthRange) -> Window | None:
+    """The part of the depth image that can show what is inside a mask of the colour image, None for an empty mask.
+
+    A rim of a pixel or more is around it, so that the edge filter sees every neighbour. With two cameras: what the
+    frustum of the mask's extent covers, from the nearest to the farthest depth.
     """
-    height = frame.depth_raw.shape[0]
+    h, w = frame.depth_raw.shape
     left, top, width, tall = extent_px(mask)
     if tall == 0:
-        return slice(0, 0)
-    bottom = top + tall - 1
+        return None
+    right, bottom = left + width - 1, top + tall - 1
     if not frame.one_camera:
-        rays = frame.color_intrinsics.rays(_border(left, top, left + width - 1, bottom, frame.color_intrinsics))
+        rays = frame.color_intrinsics.rays(_border(left, top, right, bottom, frame.color_intrinsics))
         rays = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
         reach = np.concatenate([rays * depth_range.near_m, rays * depth_range.far_m])
-        v = frame.depth_intrinsics.project(pose.apply(pose.inverse(frame.T_color_depth), reach))[:, 1]
-        if not np.all(np.isfinite(v)):
-            return slice(0, height)
-        top, bottom = int(v.min()) - 2, int(v.max()) + 2
-    first, last = max(0, top - 1), min(height, bottom + 3)
-    return slice(min(first, last), last)
+        seen = frame.depth_intrinsics.project(pose.apply(pose.inverse(frame.T_color_depth), reach))
+        if not np.all(np.isfinite(seen)):
+            return whole_window(frame)
+        (left, top), (right, bottom) = seen.min(axis=0).astype(int) - 2, seen.max(axis=0).astype(int) + 2
+        if right < 0 or bottom < 0 or left >= w or top >= h:
+            return None
+    rows = slice(max(0, int(top) - 1), min(h, int(bottom) + 3))
+    columns = slice(max(0, int(left) - 1), min(w, int(right) + 3))
+    return rows, columns
 
 
 def _border(left: int, top: int, right: int, bottom: int, camera: Intrinsics) -> NDArray[np.float64]:
