@@ -44,11 +44,11 @@ class Ballot:
         for_it = np.clip(votes, 0.0, None).sum(axis=0)
         return np.asarray((for_it > 0.0) & (for_it >= share * np.abs(votes).sum(axis=0)))
 
-    def heaviest(self, kept: NDArray[np.bool_], reach: int = 1) -> NDArray[np.bool_]:
-        """(n,) of the kept voxels the component, connected within `reach` voxels, that trusted views vote for most."""
+    def heaviest(self, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """(n,) of the kept voxels the component of neighbours that the trusted views vote for most."""
         if not kept.any():
             return kept
-        label = self.grid.components(kept, reach)
+        label = self.grid.components(kept, 1)
         for_it = np.clip(self.votes[self.trusted][:, kept], 0.0, None).sum(axis=0)
         return np.asarray(label == np.argmax(np.bincount(label[kept], for_it)))
 

@@ -27,14 +27,15 @@ class LiftSettings:
     """voxels_across: voxels along the object's extent; the voxel's side follows, within voxel_m (metres).
 
     agreement: share of the (weighted) views seeing a voxel that must have it in their mask. percentile: of the voxels
-    left out at each end of each axis. erode_px: taken off each mask's rim. noise: sigma = noise * z^2.
+    left out at each end of each axis. erode_px: taken off each mask's rim; the edge filter and the vote do without, so 0
+    unless a segmenter is known to bleed. noise: sigma = noise * z^2.
     """
 
     voxels_across: int = 24
     voxel_m: tuple[float, float] = (0.004, 0.02)
     agreement: float = 0.75
     percentile: float = 1.0
-    erode_px: int = 1
+    erode_px: int = 0
     edge_ratio: float = EDGE_RATIO
     noise: float = SIGMA_PER_Z2
     depth_range: DepthRange = field(default_factory=DepthRange)
@@ -76,8 +77,6 @@ ROUGH_VOXEL_M = (0.006, 0.04)
 """The first vote, which finds the views to trust and the place to look at, has coarser voxels."""
 ROUGH_STRIDE = 3
 """Every how many-th point the first vote gathers; its voxels hold dozens."""
-REACH = 2
-"""Fine voxels hang together across gaps of one: thin parts seen from afar leave such gaps."""
 SAMPLE = 500
 """Points of a view that its distance and extent are taken from."""
 
@@ -140,8 +139,8 @@ class Lifter:
         if plane is not None:
             standing = agreed & (plane.height(ballot.grid.means) > height_m)
             if np.count_nonzero(standing) >= FLATTEST * np.count_nonzero(agreed):
-                return ballot.heaviest(standing, REACH), plane
-        return ballot.heaviest(agreed, REACH), None  # no plane, or a sheet or rug that would vanish with it
+                return ballot.heaviest(standing), plane
+        return ballot.heaviest(agreed), None  # no plane, or a sheet or rug that would vanish with it
 
     def _support(
         self, views: Sequence[MaskedView], clouds: Sequence[Points], trusted: NDArray[np.bool_]
