@@ -27,8 +27,8 @@ class LiftSettings:
     """voxels_across: voxels along the object's extent; the voxel's side follows, within voxel_m (metres).
 
     agreement: share of the (weighted) views seeing a voxel that must have it in their mask. percentile: of the voxels
-    left out at each end of each axis. erode_px: taken off each mask's rim; the edge filter and the vote do without, so 0
-    unless a segmenter is known to bleed. noise: sigma = noise * z^2.
+    left out at each end of each axis. erode_px: taken off each mask's rim; the edge filter and the vote do without,
+    so 0 unless a segmenter is known to bleed. noise: sigma = noise * z^2.
     """
 
     voxels_across: int = 24
