@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ class QualityMeter:
             self._grey = np.empty((h // step, w // step), np.float32)
         sharpness, exposure = picture_quality(frame.color.reshape(h, 3 * w), step, self._grey)
         self._recent.append(sharpness)
-        median = float(np.median(self._recent))
+        median = statistics.median(self._recent)
         relative = sharpness / median if median > 0.0 else 1.0
         depth_share = self._depth_share(frame.depth_raw, frame.depth_scale)
         # Half of the pixels without depth is usual indoors (glass, black, far): only below that it costs.
@@ -66,7 +67,7 @@ class QualityMeter:
     def _depth_share(self, depth_raw: NDArray[np.uint16], depth_scale: float) -> float:
         lowest, highest = self._range.counts(depth_scale)
         sample = depth_raw[4::8, 4::8] if min(depth_raw.shape) > 8 else depth_raw
-        return float(np.mean((sample >= lowest) & (sample <= highest)))
+        return np.count_nonzero((sample >= lowest) & (sample <= highest)) / sample.size
 
 
 def _clip(value: float) -> float:
