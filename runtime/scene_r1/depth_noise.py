@@ -4,6 +4,7 @@ from __future__ import annotations
 
 SIGMA_DISPARITY_PX = 0.1
 FOCAL_PX = 385.0
+"""Of the imagers at 640 px width (D435: 79 degrees)."""
 BASELINE_M = 0.05
 
 SIGMA_PER_Z2 = SIGMA_DISPARITY_PX / (FOCAL_PX * BASELINE_M)

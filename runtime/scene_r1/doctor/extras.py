@@ -59,8 +59,7 @@ def rosbags(probes: Probes) -> Iterable[Check]:
 
 
 def rooms(probes: Probes) -> Iterable[Check]:
-    """The synthetic camera needs meshes, and one of two ray casters."""
-    yield _imports(probes, "trimesh", extra("rooms"))
+    """The synthetic camera needs one of two ray casters."""
     casters = [name for name in ("embreex", "open3d") if probes.finds(name)]
     if not casters:
         yield Check("ray caster", "missing", "neither embreex nor open3d is installed", extra("rooms"))

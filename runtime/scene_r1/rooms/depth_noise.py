@@ -9,15 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from scene_r1.depth_noise import BASELINE_M, FOCAL_PX, SIGMA_DISPARITY_PX
 from scene_r1.frame import depth_counts
 from scene_r1_engines.errors import BadInput
 from scene_r1_engines.intrinsics import Intrinsics
 
 DEPTH_SCALE = 0.001
-STEREO_FOCAL_PX = 385.0
-"""Of the imagers at 640 px width (D435: 79 degrees)."""
-BASELINE_M = 0.05
-SIGMA_DISPARITY_PX = 0.1
 SUBPIXEL = 32
 """Steps a pixel of disparity is measured in (Grunnet-Jepsen et al., Subpixel Linearity Improvement for D400)."""
 NEAR_M, FAR_M = 0.28, 8.0
@@ -51,7 +48,7 @@ def noisy_depth(
     valid = np.isfinite(depth_m) & (depth_m > 0.0)
     z = np.where(valid, depth_m, np.float32(1e3)).astype(np.float32)
     edge, z = _fly(z, valid, rng)
-    fb = STEREO_FOCAL_PX * intrinsics.width / 640.0 * BASELINE_M
+    fb = FOCAL_PX * intrinsics.width / 640.0 * BASELINE_M
     disparity = fb / z + scale * SIGMA_DISPARITY_PX * _alike(shape, SMOOTH_PX, rng)
     disparity = np.rint(disparity * SUBPIXEL) / SUBPIXEL
     seen = valid & (disparity > 0.0) & ~_hidden(z, intrinsics)
