@@ -50,6 +50,25 @@ class BadPrompt(BadInput):
     """A box, point or mask prompt that does not fit the image it is about."""
 
 
+class BadQuestion(BadInput):
+    """A question that is empty, too long or not text."""
+
+
+class BadModelFile(BadInput):
+    """A model's file or manifest is missing, truncated, hostile or not what its manifest vouches for.
+
+    Attributes: `path` (the file at fault), `reason`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+        self.path = os.fspath(path)
+        self.reason = reason
+        super().__init__(f"{self.path}: {reason}")
+
+    def __reduce__(self) -> tuple[type[BadModelFile], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
+
+
 class BadConfig(BadInput):
     """A setting with an unknown name, a wrong type or an impossible value."""
 
@@ -74,6 +93,10 @@ class MissingExtra(SceneR1Error, ImportError):
 
 class EngineFailed(SceneR1Error):
     """A model engine broke while working; its caller lives on."""
+
+
+class BadAnswer(EngineFailed):
+    """What a model wrote is not of the form that was asked for; nothing was guessed from it."""
 
 
 class BudgetExceeded(SceneR1Error):

@@ -28,7 +28,7 @@ from scene_r1.frame import DepthRange
 from scene_r1.keyframes import KeyframeSelector, ObservationSettings, SelectionSettings
 from scene_r1.lift import LiftSettings
 from scene_r1.memory import SceneMemory
-from scene_r1.settings_file import MAX_BYTES, MAX_LINE, settings_from, to_toml
+from scene_r1_engines.settings_file import MAX_BYTES, MAX_LINE, settings_from, to_toml
 from scene_r1_engines.errors import BadConfig, OutputExists, SceneR1Error
 from scene_r1_engines.segmenter import open_segmenter
 
