@@ -6,6 +6,12 @@ BIN := $(VENV)/bin
 DEV := $(VENV)/.installed-dev
 ROOMS := $(VENV)/.installed-rooms
 
+# Pinned and installed first: an unpinned torch may bring gigabytes of CUDA along.
+TORCH ?= torch==2.13.0
+# llama-cpp-python is built from source, and pip keeps the wheel: without GGML_NATIVE=OFF it would run on no other CPU.
+PORTABLE := -DGGML_NATIVE=OFF $(if $(filter x86_64,$(shell uname -m)),-DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON)
+PIP := CMAKE_ARGS="$${CMAKE_ARGS-$(PORTABLE)}" $(BIN)/python -m pip install --disable-pip-version-check -q
+
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
@@ -32,7 +38,7 @@ lint: $(DEV)
 	$(BIN)/ruff format --check .
 
 types: $(DEV)
-	$(BIN)/mypy -p scene_r1 -p scene_r1_engines -p benchmarks
+	$(BIN)/mypy -p scene_r1 -p scene_r1_engines -p scene_r1_export -p benchmarks
 
 bench: $(DEV)
 	@set -e; for name in kernels keyframes lift; do $(BIN)/python -m "benchmarks.$$name" $(BENCH_ARGS); done
@@ -42,13 +48,14 @@ clean:
 	find runtime engines export benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEV): pyproject.toml $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev]'
+	$(PIP) '$(TORCH)'
+	$(PIP) -e '.[dev]'
 	@touch $@
 
 # dev holds what rooms asks for.
 $(ROOMS): pyproject.toml $(BIN)/python
 	@if [ "$(DEV)" -nt pyproject.toml ]; then :; else \
-		$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[rooms]'; fi
+		$(PIP) -e '.[rooms]'; fi
 	@touch $@
 
 # Made beside its place would not do (a venv knows its path), so a half-made one is removed.

@@ -16,6 +16,8 @@ FORMAT = 1
 FAMILIES = ("qwen2_5_vl", "qwen3_vl")
 BOX_SPACES = ("abs_resized", "rel_1000")
 TIME_ENCODINGS = ("text", "video")
+MOST_PROMPT = 800
+"""Characters of a prompt, so that with its quotes escaped it fits a line that `settings_file` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,9 @@ class PromptRules:
             text = getattr(self, name)
             if text and text.count("{question}") != 1:
                 raise BadConfig(f"{name} must hold {{question}} once, got {text[:80]!r}")
+        for name in ("system", "when", "where", "answer"):
+            if len(getattr(self, name)) > MOST_PROMPT:
+                raise BadConfig(f"{name} has more than {MOST_PROMPT} characters: say it shorter")
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,8 @@ def _wanted(hint: Any) -> str:
     inner = _optional(hint)
     if inner is not None:
         return f'{_wanted(inner)} or "{NONE}"'
+    if is_dataclass(hint):
+        return "a table"
     if get_origin(hint) is tuple:
         return f"an array of {len(get_args(hint))}: [{', '.join(_wanted(one) for one in get_args(hint))}]"
     return {int: "a whole number", float: "a finite number", bool: "true or false", str: "a string"}[hint]
