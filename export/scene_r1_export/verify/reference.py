@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -28,6 +29,8 @@ class Reference:
             transformers: Any = import_module("transformers")
         except ImportError as error:
             raise MissingExtra("export", "comparing with the original implementation", str(error)) from None
+        if not sys.stderr.isatty():
+            transformers.utils.logging.disable_progress_bar()
         self._manifest = manifest
         folder = os.fspath(checkpoint)
         kind = {
