@@ -2,12 +2,84 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny random Qwen2.5-VL checkpoint of the real architecture. Do not write to it."""
+
+    def make(out: Path) -> None:
+        _python(repository, "scene_r1_export.fixtures", "qwen2_5_vl", str(out))
+
+    return _once(tmp_path_factory, "tiny_checkpoint", make)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(repository: Path, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model folder of `tiny_checkpoint`, in float32, told the time in words. Do not write to it.
+
+    The converter is that of the cache, or of the llama.cpp checkout that SCENE_R1_LLAMA_CPP names.
+    """
+
+    def make(out: Path) -> None:
+        checkout = os.environ.get("SCENE_R1_LLAMA_CPP")
+        source = ["--llama-cpp", checkout] if checkout else []
+        _python(repository, "scene_r1_export.cli", "vlm", str(tiny_checkpoint), "--out", str(out), *source)
+
+    return _once(tmp_path_factory, "tiny_model", make)
+
+
+@pytest.fixture(scope="session")
+def tiny_video_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same files under a manifest that puts the time into the positions of one video. Do not write to it."""
+    from scene_r1_engines.manifest import MANIFEST, manifest_to_toml, read_manifest
+
+    def make(out: Path) -> None:
+        manifest = read_manifest(tiny_model)
+        video = replace(manifest, time=replace(manifest.time, encoding="video"))
+        out.mkdir()
+        for name in (manifest.text.file, manifest.mmproj.file):
+            os.link(tiny_model / name, out / name)
+        (out / MANIFEST).write_text(manifest_to_toml(video), encoding="utf-8")
+
+    return _once(tmp_path_factory, "tiny_video_model", make)
+
+
+def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first process of this test run makes, and all others wait for."""
+    base = factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        base = base.parent  # each worker has a folder of its own in that of the run
+    folder = base / name
+    with FileLock(base / f"{name}.lock"):
+        if not folder.exists():
+            make(folder)
+    return folder
+
+
+def _python(repository: Path, module: str, *arguments: str) -> None:
+    """Run a module in a process of its own, so that torch stays out of the tests' one."""
+    rooms = os.pathsep.join(str(repository / room) for room in ("runtime", "engines", "export"))
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env={**os.environ, "PYTHONPATH": rooms, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{module} {' '.join(arguments)}\n{done.stderr}"
