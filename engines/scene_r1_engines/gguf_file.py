@@ -103,6 +103,10 @@ class GgufTensor:
     offset: int
     nbytes: int
 
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
 
 @dataclass(frozen=True, slots=True)
 class GgufFile:
@@ -120,6 +124,11 @@ class GgufFile:
     alignment: int
     data_offset: int
     nbytes: int
+
+    def said(self, key: str) -> str:
+        """A text of the metadata, "" where it is missing or no text."""
+        value = self.metadata.get(key)
+        return value if isinstance(value, str) else ""
 
     def value(self, key: str, type: str) -> Scalar | GgufArray:
         """A value of the type that native code will take it for: it aborts where it is of another one.

@@ -37,15 +37,15 @@ logger = logging.getLogger(__name__)
 class Conversion:
     """What to convert. checkpoint: a folder of vetted files. origin: where they came from, for what errors say.
     converter: as `find_converter` gives it. float_type: F32, BF16 or F16. pre_tokenizer: as the checkpoint declares it,
-    None where the converter is to know it. authorship: JSON keys of the converter's `--metadata`. metadata: further
-    strings for the GGUF file."""
+    None where the converter is to know it. name: of the model. metadata: further strings for
+    the GGUF file."""
 
     checkpoint: Path
     origin: Path
     converter: Path
     float_type: str
     pre_tokenizer: str | None
-    authorship: Mapping[str, str]
+    name: str
     metadata: Mapping[str, str]
 
 
@@ -68,9 +68,8 @@ def _convert(conversion: Conversion, out: Path, vision: bool) -> str:
         if importlib.util.find_spec(module) is None:  # here, and not as the end of a traceback of the converter's
             raise MissingExtra("export", "llama.cpp's converter", f"no module {module}")
     part = "vision tower" if vision else "text model"
-    notes = tuple(out.with_name(f"{out.name}.{name}.json") for name in ("settings", "authorship", "report"))
-    settings, authorship, report = notes
-    _write_json(authorship, conversion.authorship)
+    notes = tuple(out.with_name(f"{out.name}.{name}.json") for name in ("settings", "report"))
+    settings, report = notes
     _write_json(
         settings,
         {
@@ -82,7 +81,7 @@ def _convert(conversion: Conversion, out: Path, vision: bool) -> str:
     )
     command = [sys.executable, os.fspath(CHILD), os.fspath(settings), os.fspath(conversion.checkpoint)]
     command += ["--outtype", conversion.float_type.lower(), "--outfile", os.fspath(out)]
-    command += ["--metadata", os.fspath(authorship), *(["--mmproj"] if vision else [])]
+    command += [f"--model-name={conversion.name}", *(["--mmproj"] if vision else [])]
     try:
         code, tail = _run(command, part)
         if code == 0 and out.is_file() and report.is_file():
@@ -112,6 +111,9 @@ def _run(command: list[str], part: str) -> tuple[int, list[str]]:
                 tail.append(line[:500])
                 logger.info("converter: %s", line[:500])
             return child.wait(timeout=SILENT_SECONDS), list(tail)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise EngineFailed(f"the {part}'s converter does not end and was stopped") from None
         except BaseException:
             child.kill()
             raise

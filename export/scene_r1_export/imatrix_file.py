@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from scene_r1.files import whole_file
 from scene_r1_engines.errors import BadModelFile, EngineFailed, MissingExtra, SceneR1Error
-from scene_r1_export.gguf_header import read_header
+from scene_r1_engines.gguf_file import GgufArray, GgufFile, read_gguf
 
 SUMS, COUNTS = ".in_sum2", ".counts"
 MOST_COUNTED = float(1 << 62)
@@ -49,8 +49,8 @@ def read_imatrix(path: str | os.PathLike[str]) -> Imatrix:
     Raises BadModelFile for another kind of file, a truncated one, sums without counts, and values that are not finite
     or below 0.
     """
-    header = read_header(path)
-    if header.text("general.type") != "imatrix":
+    header = read_gguf(path)
+    if header.said("general.type") != "imatrix":
         raise BadModelFile(path, 'is no importance matrix: its general.type is not "imatrix"')
     for key in ("imatrix.datasets", "imatrix.chunk_count", "imatrix.chunk_size"):
         if key not in header.metadata:
@@ -63,8 +63,8 @@ def read_imatrix(path: str | os.PathLike[str]) -> Imatrix:
         raise BadModelFile(path, f"has only one of {SUMS} and {COUNTS} for {min(unpaired)}")
     all_sums, all_counts = {}, {}
     for name in names:
-        counts = header.float32(name + COUNTS).ravel()
-        sums = header.float32(name + SUMS)
+        counts = _float32(header, name + COUNTS).ravel()
+        sums = _float32(header, name + SUMS)
         if sums.size % counts.size:
             raise BadModelFile(path, f"{name} has {sums.size} sums, no multiple of its {counts.size} counts")
         if not (np.isfinite(sums).all() and (sums >= 0).all()):
@@ -73,13 +73,25 @@ def read_imatrix(path: str | os.PathLike[str]) -> Imatrix:
             raise BadModelFile(path, f"{name}{COUNTS} has values that no count can have")
         all_sums[name], all_counts[name] = sums.reshape(counts.size, -1), counts
     datasets = header.metadata["imatrix.datasets"]
+    known = datasets.items if isinstance(datasets, GgufArray) and datasets.type == "STRING" else None
     return Imatrix(
         all_sums,
         all_counts,
-        datasets if isinstance(datasets, tuple) else (),
-        header.number("imatrix.chunk_count"),
-        header.number("imatrix.chunk_size"),
+        tuple(str(name) for name in known or ()),
+        header.number("imatrix.chunk_count", 0, (1 << 32) - 1),
+        header.number("imatrix.chunk_size", 0, (1 << 32) - 1),
     )
+
+
+def _float32(header: GgufFile, name: str) -> NDArray[np.float32]:
+    """The values of an F32 tensor, in numpy's order of axes (a row last). Raises BadModelFile for another type."""
+    tensor = header.tensors[name]
+    if tensor.type != "F32":
+        raise BadModelFile(header.path, f"tensor {name} must be F32, it is {tensor.type}")
+    values = np.fromfile(header.path, np.dtype("<f4"), tensor.elements, offset=tensor.offset)
+    if values.size != tensor.elements:
+        raise BadModelFile(header.path, f"tensor {name} ends early: the file changed while it was read")
+    return values.reshape(tensor.shape[::-1]).astype(np.float32, copy=False)
 
 
 def write_imatrix(path: Path, matrix: Imatrix) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from scene_r1_engines.errors import BadModelFile, MissingExtra
+from scene_r1_engines.errors import BadModelFile, BudgetExceeded, MissingExtra
 from scene_r1_export.adapter import Adapter, write_for_peft
 from scene_r1_export.checkpoint import Checkpoint
-from scene_r1_export.weights import INDEX
+from scene_r1_export.weights import FLOATS, INDEX
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 logger = logging.getLogger(__name__)
@@ -21,13 +23,16 @@ def merge(checkpoint: Checkpoint, adapter: Adapter, folder: Path, scratch: Path)
     float type. scratch: an empty folder for what is needed on the way.
 
     Takes memory for the whole model in float32: four bytes a weight. Raises BadModelFile for an adapter of another
-    base, MissingExtra where peft, torch or transformers is absent.
+    base, BudgetExceeded on a machine that is too small, MissingExtra where peft, torch or transformers is absent.
     """
     try:
         torch, transformers = import_module("torch"), import_module("transformers")
         peft = import_module("peft")
     except ImportError as error:
         raise MissingExtra("export", "merging an adapter", str(error)) from error
+    _check_memory(checkpoint)
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
     staged, told, merged = (scratch / name for name in ("base", "adapter", "merged"))
     for one in (staged, told, merged):
         one.mkdir()
@@ -54,6 +59,17 @@ def merge(checkpoint: Checkpoint, adapter: Adapter, folder: Path, scratch: Path)
             (folder / name).symlink_to(path)
     for path in [*merged.glob("*.safetensors"), *merged.glob(INDEX)]:
         path.rename(folder / path.name)
+
+
+def _check_memory(checkpoint: Checkpoint) -> None:
+    weights = checkpoint.weights
+    needed = 4 * weights.bytes // FLOATS[weights.float_type]
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if memory < needed:
+        raise BudgetExceeded(
+            f"merging into {checkpoint.folder} takes {needed / 1e9:.1f} GB in memory, this machine has "
+            f"{memory / 1e9:.1f} GB: merge on a larger one"
+        )
 
 
 def _check_fit(model: Any, adapter: Adapter, linear: Any) -> None:

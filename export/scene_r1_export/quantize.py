@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scene_r1.files import whole_file
 from scene_r1_engines.errors import BadConfig, BadModelFile, BudgetExceeded, EngineFailed, OutputExists
+from scene_r1_engines.gguf_file import TENSOR_TYPES, GgufFile, GgufTensor, read_gguf
 from scene_r1_export.file_types import (
     NEED_IMATRIX,
     PLAIN,
@@ -20,7 +21,6 @@ from scene_r1_export.file_types import (
     tensor_type,
     usual_tensor_type,
 )
-from scene_r1_export.gguf_header import GgufHeader, TensorEntry, block_sizes, read_header
 from scene_r1_export.imatrix_file import Imatrix, read_imatrix
 from scene_r1_export.quantizer_process import run_quantizer
 
@@ -57,7 +57,7 @@ def quantize(
     if dst.exists() or dst.is_symlink():
         raise OutputExists(f"{dst} is already there: name another place or remove it")
     header = _source(src)
-    if header.text("general.architecture") == "clip" and type in VISION_CANNOT:
+    if header.said("general.architecture") == "clip" and type in VISION_CANNOT:
         raise BadConfig(f"{src} is a vision tower, of which llama.cpp makes no {type}: use Q8_0, Q6_K, Q4_K_M or F16")
     asked = [(pattern, name.upper()) for pattern, name in overrides]
     chosen = _chosen(header, type, asked)
@@ -75,14 +75,15 @@ def quantize(
         _check_result(header, temporary, number, chosen)
 
 
-def _source(src: Path) -> GgufHeader:
-    header = read_header(src)
-    if header.text("general.type") == "imatrix":
+def _source(src: Path) -> GgufFile:
+    header = read_gguf(src)
+    if header.said("general.type") == "imatrix":
         raise BadModelFile(src, "is an importance matrix, no model")
-    if not header.text("general.architecture"):
+    if not header.said("general.architecture"):
         raise BadModelFile(src, "names no general.architecture: this is no model that llama.cpp can read")
-    if header.number("split.count") > 1:
-        raise BadModelFile(src, f"is one of {header.number('split.count')} parts: merge them with llama-gguf-split")
+    if header.metadata.get("split.count", 0) not in (0, 1):
+        parts = header.metadata["split.count"]
+        raise BadModelFile(src, f"is one of {parts} parts: merge them with llama-gguf-split")
     for tensor in header.tensors.values():
         if tensor.type not in PLAIN:
             raise BadModelFile(
@@ -95,7 +96,7 @@ Chosen = Mapping[str, tuple[int, str]]
 """Tensor name → (index of the override that chose it, its type)."""
 
 
-def _chosen(header: GgufHeader, type: str, overrides: Sequence[tuple[str, str]]) -> Chosen:
+def _chosen(header: GgufFile, type: str, overrides: Sequence[tuple[str, str]]) -> Chosen:
     """Which tensors the overrides are about. Their names go to llama.cpp, not the patterns: Python's and C++'s regular
     expressions differ."""
     if overrides and type in PLAIN:
@@ -120,7 +121,7 @@ def _chosen(header: GgufHeader, type: str, overrides: Sequence[tuple[str, str]])
     return chosen
 
 
-def _weights(header: GgufHeader, type: str, chosen: Chosen, path: Path | None) -> Imatrix | None:
+def _weights(header: GgufFile, type: str, chosen: Chosen, path: Path | None) -> Imatrix | None:
     """The importance matrix, of which each tensor is one of the model's and of its row's length."""
     if path is None:
         wanting = next((kind for _, kind in chosen.values() if kind in TENSORS_NEED_IMATRIX), None)
@@ -145,14 +146,14 @@ def _weights(header: GgufHeader, type: str, chosen: Chosen, path: Path | None) -
     return matrix
 
 
-def _is_block(tensor: TensorEntry) -> bool:
+def _is_block(tensor: GgufTensor) -> bool:
     """Whether it is a matrix of a transformer block, which is what gets quantised."""
     name = tensor.name
     return len(tensor.shape) > 1 and ".blk." in f".{name}" and name.endswith(".weight") and "_norm." not in name
 
 
 def _metadata(
-    header: GgufHeader, metadata: Mapping[str, str], path: Path | None, matrix: Imatrix | None
+    header: GgufFile, metadata: Mapping[str, str], path: Path | None, matrix: Imatrix | None
 ) -> dict[str, str | int]:
     """The caller's strings, and of the importance matrix what llama-quantize records."""
     written: dict[str, str | int] = {}
@@ -177,16 +178,16 @@ def _shortened(text: str) -> str:
     return text.replace("\0", "").encode()[:LONGEST_TEXT].decode(errors="ignore")
 
 
-def _check_disk(header: GgufHeader, dst: Path, type: str, chosen: Chosen) -> None:
+def _check_disk(header: GgufFile, dst: Path, type: str, chosen: Chosen) -> None:
     """Raises BudgetExceeded where the disk has less room than the file will take, going by its usual type."""
-    sizes = block_sizes()
+    sizes = {name: (values, size) for name, values, size in TENSOR_TYPES.values()}
     usual = usual_tensor_type(type)
     needed = 0.0
     for tensor in header.tensors.values():
         kind = chosen[tensor.name][1] if tensor.name in chosen else usual
         values, size = sizes.get(kind, (1, 4))
         shrinks = len(tensor.shape) > 1 and tensor.shape[0] % values == 0
-        needed += min(tensor.bytes, tensor.elements * size / values) if shrinks else tensor.bytes
+        needed += min(tensor.nbytes, tensor.elements * size / values) if shrinks else tensor.nbytes
     folder = dst.absolute().parent
     while not folder.exists():
         folder = folder.parent
@@ -198,15 +199,15 @@ def _check_disk(header: GgufHeader, dst: Path, type: str, chosen: Chosen) -> Non
         )
 
 
-def _check_result(header: GgufHeader, made: Path, number: int, chosen: Chosen) -> None:
+def _check_result(header: GgufFile, made: Path, number: int, chosen: Chosen) -> None:
     """Raises EngineFailed where a tensor is lost, BadConfig where an override had no effect."""
     try:
-        result = read_header(made)
+        result = read_gguf(made)
     except BadModelFile as error:
         raise EngineFailed(f"llama.cpp wrote a file that cannot be read: it {error.reason}") from None
     if {name: one.shape for name, one in result.tensors.items()} != {
         name: one.shape for name, one in header.tensors.items()
-    } or result.number("general.file_type") != number:
+    } or result.metadata.get("general.file_type") != number:
         raise EngineFailed(f"llama.cpp wrote other tensors than {header.path} has: nothing was kept")
     obeyed = {index for name, (index, kind) in chosen.items() if result.tensors[name].type == kind}
     for name, (index, kind) in chosen.items():

@@ -98,8 +98,12 @@ def export_vlm(task: VlmExport) -> Manifest:
             converter,
             checkpoint.weights.float_type,
             checkpoint.pre_tokenizer,
-            _authorship(task, checkpoint),
-            {"scene_r1.box_space": images.box_space, "scene_r1.time_encoding": times.encoding},
+            _name(task, checkpoint),
+            {
+                "general.license": checkpoint.license,
+                "scene_r1.box_space": images.box_space,
+                "scene_r1.time_encoding": times.encoding,
+            },
         )
         pre_tokenizer, text, mmproj = _files(task, conversion, kinds, folder, work)
         manifest = Manifest(
@@ -217,11 +221,6 @@ def _source_sha256(checkpoint: Checkpoint, adapter: Adapter | None) -> str:
     if adapter is None:
         return checkpoint.sha256()
     return sha256_of_files({**checkpoint.files, **{f"adapter/{name}": path for name, path in adapter.files.items()}})
-
-
-def _authorship(task: VlmExport, checkpoint: Checkpoint) -> dict[str, str]:
-    """What the converter writes about the model's origin, in place of what it would guess from the folder's name."""
-    return {"general.name": _name(task, checkpoint), "general.license": checkpoint.license}
 
 
 def _name(task: VlmExport, checkpoint: Checkpoint) -> str:

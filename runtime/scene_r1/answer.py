@@ -43,12 +43,29 @@ class Evidence:
     supports: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Box2D:
+    """Where the model saw the thing. frame: its index in the source. xyxy: pixels of its colour image. label: the
+    model's own word for it."""
+
+    frame: int
+    xyxy: tuple[float, float, float, float]
+    label: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """The box and where it comes from. reason: why the status is not ok, in words for people; empty when it is.
 
     engine: which engine did what, e.g. {"segmenter": "depth_cut"}; degraded: those that are stand-ins for learned
     ones. xyz, rgb: the object's points, (N, 3) float32 metres in the world and uint8.
+
+    Of a question that was asked of a model: answer: its words, or its word for the thing that was found. rationale:
+    what it thought. window_s: (start, end) seconds since the start of the recording in which it saw the thing.
+    boxes_2d: all that it pointed at. confidence: in [0, 1], see `ask.confidence`; 0 unless ok, None where no model was
+    asked. late_encodes: keyframes that had to be encoded while the question waited.
+
+    timings_ms: by stage; a name with a dot is a part of the stage before it, and `total` is all of it.
     """
 
     status: Status
@@ -60,13 +77,27 @@ class Answer:
     degraded: tuple[str, ...] = ()
     xyz: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 3), np.float32))
     rgb: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 3), np.uint8))
+    answer: str = ""
+    rationale: str = ""
+    window_s: tuple[float, float] | None = None
+    boxes_2d: tuple[Box2D, ...] = ()
+    confidence: float | None = None
+    late_encodes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Everything but masks and points, as plain numbers; no NaN."""
         return {
             "status": self.status.value,
             "reason": self.reason,
+            "answer": self.answer,
+            "rationale": self.rationale,
+            "window_s": None if self.window_s is None else [round(t, 3) for t in self.window_s],
+            "boxes_2d": [
+                {"frame": box.frame, "xyxy": [round(v, 2) for v in box.xyxy], "label": box.label}
+                for box in self.boxes_2d
+            ],
             "box_3d": None if self.box_3d is None else self.box_3d.to_json(),
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
             "engine": dict(self.engine),
             "degraded": list(self.degraded),
             "points": len(self.xyz),
@@ -81,4 +112,5 @@ class Answer:
                 for view in self.evidence
             ],
             "timings_ms": dict(self.timings_ms),
+            "late_encodes": self.late_encodes,
         }

@@ -14,9 +14,10 @@ from scene_r1.files import write_text
 from scene_r1.keyframes import ObservationSettings, SelectionSettings
 from scene_r1.lift import LiftSettings
 from scene_r1.memory import OVERHEAD_BYTES, SceneMemory
-from scene_r1.settings_file import nearest, read_settings, settings_from, to_toml
+from scene_r1.reasoner_config import LimitsConfig, ReasonerConfig
 from scene_r1_engines.errors import BadConfig
 from scene_r1_engines.segmenter import SEGMENTERS
+from scene_r1_engines.settings_file import nearest, read_settings, settings_from, to_toml
 
 MAX_TABLE_BYTES = 256 << 20
 """What the selector's voxel table may take. The default takes 3.7 MB."""
@@ -74,6 +75,8 @@ class Config:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     lift: LiftSettings = field(default_factory=LiftSettings)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    reasoner: ReasonerConfig = field(default_factory=ReasonerConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
 
     def __post_init__(self) -> None:
         least = self.keyframes.k * OVERHEAD_BYTES

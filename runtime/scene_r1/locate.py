@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scene_r1.answer import Answer, Evidence, Status
 from scene_r1.frame import RgbdFrame
 from scene_r1.lift import Lifted, Lifter, MaskedView
+from scene_r1.lift.lift import NOTHING
 from scene_r1.registration import view_of
 from scene_r1.reproject import reproject
 from scene_r1.timings import Timings
@@ -26,6 +27,30 @@ LEAST_KEPT = 0.5
 MOST_VIEWS = 16
 
 
+Xyxy = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FirstLook:
+    """What a 2D box in one frame shows, from that frame alone.
+
+    xyxy: pixels of the frame's colour image. mask: (H, W) bool and score: the segmenter's. lifted: its box is None
+    where nothing could be lifted, and then `reason` says why.
+    """
+
+    frame: RgbdFrame
+    xyxy: Xyxy
+    mask: NDArray[np.bool_]
+    score: float
+    lifted: Lifted
+    reason: str = ""
+
+    @property
+    def evidence(self) -> Evidence:
+        """The look as it stands in an answer that has no box."""
+        return Evidence(self.frame.index, self.xyxy, self.mask, self.score, supports=False)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Look:
     view: MaskedView
@@ -34,7 +59,7 @@ class _Look:
 
 def locate(
     frame: RgbdFrame,
-    xyxy: tuple[float, float, float, float],
+    xyxy: Xyxy,
     keyframes: Iterable[RgbdFrame],
     segmenter: Segmenter,
     lifter: Lifter,
@@ -46,27 +71,41 @@ def locate(
     among them is passed over. Raises BadPrompt for a box outside the image, BadFrame for a frame without a pose.
     """
     clock = timings or Timings()
+    return followed(look_at(frame, xyxy, segmenter, lifter, clock), keyframes, segmenter, lifter, clock)
+
+
+def look_at(frame: RgbdFrame, xyxy: Xyxy, segmenter: Segmenter, lifter: Lifter, clock: Timings) -> FirstLook:
+    """The first half of `locate`: box -> mask -> points of this frame. Raises as `locate`."""
     check_box(frame.color_intrinsics, xyxy, frame.index)
     if frame.T_world_camera is None:
         raise BadFrame(f"frame {frame.index} has no camera pose, so nothing in it has a place in the world")
     with clock.stage("segment"):
         found = segmenter.segment(view_of(frame), [Prompt(xyxy=xyxy)])
-    first = _Look(MaskedView(frame, found.masks[0]), float(found.scores[0]))
-    if not first.view.mask.any():
-        return _not_found("the segmenter found nothing in that box", segmenter, clock, [first], xyxy)
+    mask, score = found.masks[0], float(found.scores[0])
+    if not mask.any():
+        return FirstLook(frame, xyxy, mask, score, NOTHING, "the segmenter found nothing in that box")
     with clock.stage("lift"):
-        seed = lifter([first.view])
-    if seed.box is None:
-        return _not_found("no valid depth inside the object's mask", segmenter, clock, [first], xyxy)
-    looks = [first, *_other_views(frame, seed.xyz, keyframes, segmenter, clock)]
+        seed = lifter([MaskedView(frame, mask)])
+    reason = "no valid depth inside the object's mask" if seed.box is None else ""
+    return FirstLook(frame, xyxy, mask, score, seed, reason)
+
+
+def followed(
+    first: FirstLook, keyframes: Iterable[RgbdFrame], segmenter: Segmenter, lifter: Lifter, clock: Timings
+) -> Answer:
+    """The second half of `locate`: the object of a first look, sought in the keyframes and lifted from all of them."""
+    looks = [_Look(MaskedView(first.frame, first.mask), first.score)]
+    if first.lifted.box is None:
+        return _not_found(first.reason, segmenter, clock, looks, first.xyxy)
+    looks += _other_views(first.frame, first.lifted.xyz, keyframes, segmenter, clock)
     with clock.stage("lift"):
         lifted = lifter([look.view for look in looks])
     if lifted.box is None:
-        return _not_found("the views do not agree on one object", segmenter, clock, looks, xyxy)
-    return _answer(lifted, segmenter, clock, looks, xyxy)
+        return _not_found("the views do not agree on one object", segmenter, clock, looks, first.xyxy)
+    return _answer(lifted, segmenter, clock, looks, first.xyxy)
 
 
-def check_box(camera: Intrinsics, xyxy: tuple[float, float, float, float], index: int) -> None:
+def check_box(camera: Intrinsics, xyxy: Xyxy, index: int) -> None:
     """Raises BadPrompt for a 2D box that is empty or reaches beyond the colour image of frame `index`."""
     x0, y0, x1, y1 = xyxy
     if not all(np.isfinite(xyxy)) or not (0.0 <= x0 < x1 <= camera.width and 0.0 <= y0 < y1 <= camera.height):
@@ -103,9 +142,7 @@ def _other_views(
     return looks
 
 
-def _answer(
-    lifted: Lifted, segmenter: Segmenter, clock: Timings, looks: list[_Look], xyxy: tuple[float, float, float, float]
-) -> Answer:
+def _answer(lifted: Lifted, segmenter: Segmenter, clock: Timings, looks: list[_Look], xyxy: Xyxy) -> Answer:
     return Answer(
         Status.OK,
         lifted.box,
@@ -118,9 +155,7 @@ def _answer(
     )
 
 
-def _not_found(
-    reason: str, segmenter: Segmenter, clock: Timings, looks: list[_Look], xyxy: tuple[float, float, float, float]
-) -> Answer:
+def _not_found(reason: str, segmenter: Segmenter, clock: Timings, looks: list[_Look], xyxy: Xyxy) -> Answer:
     return Answer(
         Status.NOT_FOUND,
         None,
@@ -132,9 +167,7 @@ def _not_found(
     )
 
 
-def _evidence(
-    looks: list[_Look], used: tuple[int, ...], asked: tuple[float, float, float, float]
-) -> tuple[Evidence, ...]:
+def _evidence(looks: list[_Look], used: tuple[int, ...], asked: Xyxy) -> tuple[Evidence, ...]:
     """One entry for each view, the one asked about first."""
     return tuple(
         Evidence(
@@ -148,6 +181,6 @@ def _evidence(
     )
 
 
-def _extent(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+def _extent(mask: NDArray[np.bool_]) -> Xyxy:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

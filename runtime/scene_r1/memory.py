@@ -38,20 +38,22 @@ class Keyframe:
     def nbytes(self) -> int:
         return len(self.color) + len(self.depth) + OVERHEAD_BYTES
 
-    def frame(self) -> RgbdFrame:
-        """Decoded. Depth is bit for bit what was stored; colour too where it is raw."""
+    def image(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB, decoded: the same pixels each time, those of the camera where colour is raw."""
         camera = self.color_intrinsics
         if self.color_coding == "raw":
-            color = np.frombuffer(self.color, np.uint8).reshape(camera.height, camera.width, 3)
-        else:
-            bgr = np.asarray(cv2.imdecode(np.frombuffer(self.color, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-            color = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+            return np.frombuffer(self.color, np.uint8).reshape(camera.height, camera.width, 3)
+        bgr = np.asarray(cv2.imdecode(np.frombuffer(self.color, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+        return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
+
+    def frame(self) -> RgbdFrame:
+        """Decoded. Depth is bit for bit what was stored; colour too where it is raw."""
         depth = cv2.imdecode(np.frombuffer(self.depth, np.uint8), cv2.IMREAD_UNCHANGED)
         return RgbdFrame(
             index=self.index,
             timestamp_ns=self.timestamp_ns,
-            color=color,
-            color_intrinsics=camera,
+            color=self.image(),
+            color_intrinsics=self.color_intrinsics,
             depth_raw=np.asarray(depth, np.uint16),
             depth_scale=self.depth_scale,
             depth_intrinsics=self.depth_intrinsics,

@@ -20,11 +20,12 @@ def stream(frames: Iterable[RgbdFrame], selector: KeyframeSelector, memory: Scen
     inserted (the keyframe it was to replace has gone then as well).
     """
     for frame in frames:
-        yield _kept_in_step(selector.offer(frame), selector, memory)
-    yield _kept_in_step(selector.settle(), selector, memory)
+        yield kept_in_step(selector.offer(frame), selector, memory)
+    yield kept_in_step(selector.settle(), selector, memory)
 
 
-def _kept_in_step(decision: Decision, selector: KeyframeSelector, memory: SceneMemory) -> Decision:
+def kept_in_step(decision: Decision, selector: KeyframeSelector, memory: SceneMemory) -> Decision:
+    """Carry a decision of the selector out in the memory; returns it as it came to be, see `stream`."""
     if decision.inserted is None:
         return decision
     try:

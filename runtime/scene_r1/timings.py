@@ -23,6 +23,10 @@ class Timings:
         finally:
             self._spent_ns[name] = self._spent_ns.get(name, 0) + time.perf_counter_ns() - start
 
+    def add(self, name: str, ms: float) -> None:
+        """What somebody else has timed. A name with a dot, such as `when.decode`, is a part of the stage before it."""
+        self._spent_ns[name] = self._spent_ns.get(name, 0) + round(ms * 1e6)
+
     def ms(self) -> dict[str, float]:
         """Milliseconds by stage, rounded to the microsecond, and `total` since this object was made."""
         total = time.perf_counter_ns() - self._start_ns

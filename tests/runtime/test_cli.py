@@ -110,6 +110,7 @@ def _command_that(monkeypatch: pytest.MonkeyPatch, ends: BaseException | int) ->
     [
         (errors.SceneR1Error("x"), 1),
         (errors.EngineFailed("x"), 1),
+        (errors.BadAnswer("x"), 1),
         (errors.BudgetExceeded("x"), 1),
         (errors.MissingExtra("vlm", "x"), 1),
         (errors.BadInput("x"), 2),
@@ -118,6 +119,8 @@ def _command_that(monkeypatch: pytest.MonkeyPatch, ends: BaseException | int) ->
         (errors.BadIntrinsics("x"), 2),
         (errors.BadPrompt("x"), 2),
         (errors.BadConfig("x"), 2),
+        (errors.BadQuestion("x"), 2),
+        (errors.BadModelFile("x", "y"), 2),
         (errors.OutputExists("x"), 2),
         (KeyboardInterrupt(), 130),
     ],

@@ -28,9 +28,9 @@ from scene_r1.frame import DepthRange
 from scene_r1.keyframes import KeyframeSelector, ObservationSettings, SelectionSettings
 from scene_r1.lift import LiftSettings
 from scene_r1.memory import SceneMemory
-from scene_r1_engines.settings_file import MAX_BYTES, MAX_LINE, settings_from, to_toml
 from scene_r1_engines.errors import BadConfig, OutputExists, SceneR1Error
 from scene_r1_engines.segmenter import open_segmenter
+from scene_r1_engines.settings_file import MAX_BYTES, MAX_LINE, settings_from, to_toml
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -156,7 +156,7 @@ def test_a_wrong_type_is_refused_saying_which_setting_what_it_wants_and_what_it_
         ),
         ("k = 3", "FILE, line 1: k is no setting; did you mean keyframes.k?"),
         ("[observation]", "FILE, line 1: observation is no setting; did you mean keyframes.observation?"),
-        ("qqq = 3", "FILE, line 1: qqq is no setting; known here: keyframes, memory, lift, segmenter"),
+        ("qqq = 3", "line 1: qqq is no setting; known here: keyframes, memory, lift, segmenter, reasoner, limits"),
         ('"a\\nb" = 3', "'a\\nb' is no setting"),
         ('"" = 3', "'' is no setting"),
         ("[segmenter]\nname = 'depthcut'", "there is no segmenter 'depthcut'; did you mean depth_cut?"),

@@ -21,6 +21,8 @@ INTERRUPTED, TERMINATED = 130, 143
 
 COMMANDS = {
     # name: what it does. Its module, scene_r1.cli.<name>, has configure(parser) and run(args) -> exit code.
+    "ask": "a question about a recording becomes a metric 3D box, or words, and the reasons for it",
+    "chat": "read a recording once, then answer questions from standard input",
     "locate": "a 2D box in one frame becomes a metric 3D box in the world",
     "keyframes": "which frames an online selection of k keeps, and how much of the room they cover",
     "inspect": "what is in a recording, and whether its poses and depth make sense",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scene_r1.answer import Answer
 from scene_r1.cli.progress import progress
@@ -93,31 +96,49 @@ def find(
 
 def say(answer: Answer) -> None:
     """The answer for people, on stdout."""
-    box = answer.box_3d
-    if box is None:
-        print(f"{answer.status.value:<9} {answer.reason}")
-    else:
-        size = " x ".join(f"{side:.3f}" for side in box.size)
-        center = ", ".join(f"{side:.3f}" for side in box.center)
-        where = f"m at ({center}) m in frame '{box.frame_id}'"
-        print(f"{answer.status.value:<9} {size} {where}, each face +- {box.spread_m:.3f} m")
-        supporting = ", ".join(str(view.frame) for view in answer.evidence if view.supports)
-        print(f"{'views':<9} {box.supporting_views} of {len(answer.evidence)} agree: frames {supporting}")
-    for role, name in answer.engine.items():
-        note = " (weight-free stand-in for a learned one)" if role in answer.degraded else ""
-        print(f"{role:<9} {name}{note}")
+    say_box(answer)
+    say_engines(answer)
     print(f"{'time':<9} " + ", ".join(f"{stage} {ms:.0f}" for stage, ms in answer.timings_ms.items()) + " ms")
 
 
-def write(folder: Path, answer: Answer, frames: Sequence[RgbdFrame], config: Config) -> None:
-    """The answer's files, each whole or absent."""
+def say_box(answer: Answer) -> None:
+    """The status with the box, or with the reason why there is none."""
+    box = answer.box_3d
+    if box is None:
+        print(f"{answer.status.value:<9} {answer.reason}")
+        return
+    size = " x ".join(f"{side:.3f}" for side in box.size)
+    center = ", ".join(f"{side:.3f}" for side in box.center)
+    where = f"m at ({center}) m in frame '{box.frame_id}'"
+    print(f"{answer.status.value:<9} {size} {where}, each face +- {box.spread_m:.3f} m")
+    supporting = ", ".join(str(view.frame) for view in answer.evidence if view.supports)
+    print(f"{'views':<9} {box.supporting_views} of {len(answer.evidence)} agree: frames {supporting}")
+
+
+def say_engines(answer: Answer) -> None:
+    """Which engine did what."""
+    for role, name in answer.engine.items():
+        note = " (weight-free stand-in for a learned one)" if role in answer.degraded else ""
+        print(f"{role:<9} {name}{note}")
+
+
+def write(
+    folder: Path,
+    answer: Answer,
+    frames: Sequence[RgbdFrame],
+    config: Config,
+    name: str = "evidence.png",
+    sheet: Callable[[], NDArray[np.uint8]] | None = None,
+) -> None:
+    """The answer's files, each whole or absent. name: of the picture; sheet: draws it where there is no evidence."""
     make_folder(folder)
     write_text(folder / "answer.json", json.dumps(answer.to_json(), indent=2) + "\n")
     save_config(config, folder / "config.toml")
     boxes = [] if answer.box_3d is None else [(answer.box_3d, BOX_COLOR)]
     write_ply(folder / "object.ply", answer.xyz, answer.rgb, boxes)
-    write_png(folder / "evidence.png", evidence_sheet(exhibits(answer, frames)))
-    print(f"wrote answer.json, object.ply, evidence.png, config.toml to {folder}", file=sys.stderr)
+    picture = evidence_sheet(exhibits(answer, frames)) if frames or sheet is None else sheet()
+    write_png(folder / name, picture)
+    print(f"wrote answer.json, object.ply, {name}, config.toml to {folder}", file=sys.stderr)
 
 
 def exhibits(answer: Answer, frames: Sequence[RgbdFrame]) -> list[Exhibit]:

@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 
 @contextmanager
-def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A bar while the block runs; call what it gives once for each frame. Nothing is shown when stderr is a file."""
-    with tqdm(total=total, desc=what, unit="frame", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
+def progress(what: str, total: int | None, unit: str = "frame") -> Iterator[Callable[[], None]]:
+    """A bar while the block runs; call what it gives once for each unit. Nothing is shown when stderr is a file."""
+    with tqdm(total=total, desc=what, unit=unit, file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
 
         def advance() -> None:
             bar.update(1)

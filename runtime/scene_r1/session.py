@@ -1,0 +1,217 @@
+"""One scene from its first frame to its questions: selector, memory, reasoner, segmenter and lifter together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scene_r1.answer import Answer
+from scene_r1.ask import Scene, find, in_words
+from scene_r1.config import Config
+from scene_r1.frame import RgbdFrame
+from scene_r1.keyframes import KeyframeSelector
+from scene_r1.keyframes.selector import Decision
+from scene_r1.lift import Lifter
+from scene_r1.memory import Keyframe, SceneMemory
+from scene_r1.stream import kept_in_step
+from scene_r1.timings import Timings
+from scene_r1_engines.errors import BadConfig, BadInput, SceneR1Error
+from scene_r1_engines.limits import Limits
+from scene_r1_engines.reasoner import Reasoner, open_reasoner
+from scene_r1_engines.segmenter import Segmenter, open_segmenter
+
+Task = Literal["find", "vqa"]
+TASKS: tuple[Task, ...] = ("find", "vqa")
+Replay: TypeAlias = Callable[[], Iterable[tuple[int, NDArray[np.uint8], float]]]
+"""Gives a reasoner its keyframes again: (id, (H, W, 3) uint8 RGB, seconds since the start of the recording)."""
+
+SLICE_NS = 200_000_000
+"""How long `end` leaves the reasoner to itself before it shows progress and listens to an interrupt again."""
+PAUSE_S = 0.01
+MOST_FAILURES = 3
+"""In a row, before `end` waits no longer for a reasoner that breaks."""
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """Streams frames and answers questions about them. A context manager that owns its engines; for one thread.
+
+    A reasoner that breaks does not stop the stream: it is noted, the keyframes that it missed are offered again with
+    the next keyframe and before the next question, and that question raises what still stands in the way.
+    """
+
+    def __init__(
+        self, reasoner: Callable[[Replay], Reasoner], segmenter: Segmenter, config: Config | None = None
+    ) -> None:
+        """reasoner: opens the reasoner; it is given `keyframes_again`, for one that lives in a worker process."""
+        self.config = config or Config()
+        keyframes, memory = self.config.keyframes, self.config.memory
+        self.selector = KeyframeSelector(keyframes.k, keyframes.selection, keyframes.observation)
+        self.memory = SceneMemory(memory.max_bytes, memory.jpeg_quality)
+        self.lifter = Lifter(self.config.lift)
+        self.failures = 0
+        """How often the reasoner broke while nobody asked."""
+        self._fault: SceneR1Error | None = None  # the last of them, since the last question
+        self._start_ns: int | None = None
+        self._held: tuple[Keyframe, ...] = ()  # replaced, never changed: `keyframes_again` runs in another thread
+        self._watched: set[int] = set()
+        with ExitStack() as stack:
+            self.segmenter = stack.enter_context(segmenter)
+            self.reasoner = stack.enter_context(reasoner(self.keyframes_again))
+            self._engines = stack.pop_all()
+
+    def take(self, frame: RgbdFrame, idle_s: float = 0.0) -> Decision:
+        """One frame of the stream; returns what the selector made of it.
+
+        idle_s: how long the reasoner may work before this returns. 0: it learns the time; one in this process then
+        encodes one keyframe at the most, where one is due, and one in a worker works on by itself.
+        """
+        if self._start_ns is None:
+            self._start_ns = frame.timestamp_ns
+        decision = self._keep(self.selector.offer(frame))
+        now_s = (frame.timestamp_ns - self._start_ns) / 1e9
+        self._settle(now_s, time.monotonic_ns() + round(idle_s * 1e9))
+        return decision
+
+    def end(self, deadline_ns: int | None = None, on_wait: Callable[[], None] | None = None) -> bool:
+        """The recording is over: settle the last keyframe, and wait until the reasoner has seen them all.
+
+        on_wait is called several times a second, to show progress. Returns whether the reasoner is done: False at the
+        deadline, and where it keeps breaking.
+        """
+        self._keep(self.selector.settle())
+        failures = 0
+        while failures < MOST_FAILURES:
+            if not self._in_step:
+                self._show()
+            until_ns = time.monotonic_ns() + SLICE_NS
+            done = self._settle(None, until_ns if deadline_ns is None else min(until_ns, deadline_ns))
+            if done:
+                return True
+            failures = failures + 1 if done is None else 0
+            if deadline_ns is not None and time.monotonic_ns() >= deadline_ns:
+                return False
+            if on_wait is not None:
+                on_wait()
+            time.sleep(PAUSE_S)  # one that works elsewhere answers at once
+        return False
+
+    def ask(self, question: str, limits: Limits | None = None, task: Task = "find") -> Answer:
+        """The answer to a question about what was seen so far. task: "find" a thing, or answer in words ("vqa").
+
+        limits: those of the configuration, from now, where none are given. Raises BadQuestion, BadInput for another
+        task, EngineFailed where the reasoner breaks, and what keeps it from taking the keyframes where something does.
+        """
+        if task not in TASKS:
+            raise BadInput(f"task must be one of {', '.join(TASKS)}, got {task!r}")
+        clock = Timings()
+        with clock.stage("watch"):
+            self._keep(self.selector.settle())
+            self._mend()
+        scene = Scene(self._held, self._start_ns or 0, self.reasoner, self.segmenter, self.lifter)
+        ask = find if task == "find" else in_words
+        return ask(question, limits or self.config.limits.from_now(), scene, clock)
+
+    def keyframes_again(self) -> Iterator[tuple[int, NDArray[np.uint8], float]]:
+        """What the reasoner watches, in order of time; may be called from any thread."""
+        for keyframe in self._held:
+            yield keyframe.index, keyframe.image(), self._seconds(keyframe)
+
+    def frames(self, answer: Answer) -> list[RgbdFrame]:
+        """The frames of an answer's evidence, in its order, as the memory holds them."""
+        return [self.memory[view.frame].frame() for view in answer.evidence]
+
+    def close(self) -> None:
+        self._engines.close()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _keep(self, decision: Decision) -> Decision:
+        """Carry a decision out in the memory, and show the reasoner what has changed there."""
+        decision = kept_in_step(decision, self.selector, self.memory)
+        if decision.inserted is not None or decision.evicted is not None:
+            self._held = tuple(self.memory)
+            self._show()
+        return decision
+
+    def _show(self) -> None:
+        """Make what the reasoner watches what the memory holds, as far as it works."""
+        held = {keyframe.index: keyframe for keyframe in self._held}
+        try:
+            for index in sorted(self._watched - held.keys()):
+                with suppress(BadInput):  # it is not held: that is what is wanted
+                    self.reasoner.forget(index)
+                self._watched.discard(index)
+            for index in sorted(held.keys() - self._watched):
+                # what the memory holds and not the camera's picture: so a replay shows the reasoner the same pixels
+                self.reasoner.watch(index, held[index].image(), self._seconds(held[index]))
+                self._watched.add(index)
+        except SceneR1Error as error:  # one in a worker says here what it refused a while ago
+            self._note(error)
+
+    def _settle(self, now_s: float | None, deadline_ns: int) -> bool | None:
+        """As Reasoner.settle; None where it broke."""
+        try:
+            return self.reasoner.settle(now_s, deadline_ns)
+        except SceneR1Error as error:
+            self._note(error)
+            return None
+
+    def _mend(self) -> None:
+        """Before a question: what the reasoner missed. Raises what it says if it still does not take it."""
+        before, self._fault = self._fault, None
+        if before is not None:
+            log.warning("the reasoner failed while nobody asked: %s", before)
+        for _ in range(MOST_FAILURES):
+            if self._in_step:
+                return
+            self._show()
+        if not self._in_step and self._fault is not None:
+            raise self._fault
+
+    @property
+    def _in_step(self) -> bool:
+        return self._watched == {keyframe.index for keyframe in self._held}
+
+    def _note(self, error: SceneR1Error) -> None:
+        self.failures += 1
+        self._fault = error
+        log.info("the reasoner failed, the stream goes on: %s", error)
+
+    def _seconds(self, keyframe: Keyframe) -> float:
+        return (keyframe.timestamp_ns - (self._start_ns or 0)) / 1e9
+
+
+def open_session(config: Config, model: str | None = None) -> Session:
+    """A session with the engines that a configuration names. model: the model's folder, for the llama.cpp reasoner.
+
+    Raises BadConfig, MissingExtra, BadModelFile as the engines do.
+    """
+    wanted = config.reasoner
+    if wanted.name == "openai":
+        settings = wanted.server.settings(config.keyframes.k, wanted.image_pixels)
+        return Session(
+            lambda replay: open_reasoner(wanted.name, settings), open_segmenter(config.segmenter.name), config
+        )
+    if model is None:
+        raise BadConfig(f"the reasoner {wanted.name} needs a model: name its folder with --model")
+    llama = wanted.llama(model, config.keyframes.k, config.limits.max_tokens)
+
+    def opened(replay: Replay) -> Reasoner:
+        if wanted.isolation == "inline":
+            return open_reasoner(wanted.name, llama)
+        from scene_r1_engines.worker import IsolatedReasoner  # on use: it brings multiprocessing with it
+
+        return IsolatedReasoner(wanted.name, llama, replay)
+
+    return Session(opened, open_segmenter(config.segmenter.name), config)

@@ -1,0 +1,255 @@
+"""A session: the reasoner is kept in step with the memory whatever breaks, and questions find it so."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.runtime.block_walk import BLOCK, frames
+from tests.runtime.scripted_reasoner import ScriptedReasoner
+from tests.runtime.three_blocks import walk
+
+from scene_r1.answer import Status
+from scene_r1.box import iou
+from scene_r1.config import Config, KeyframesConfig, MemoryConfig
+from scene_r1.frame import RgbdFrame
+from scene_r1.memory import OVERHEAD_BYTES
+from scene_r1.reasoner_config import LimitsConfig, ReasonerConfig, ServerConfig
+from scene_r1.session import Session, open_session
+from scene_r1_engines.errors import BadConfig, BadInput, BudgetExceeded, EngineFailed
+from scene_r1_engines.llama.settings import LlamaSettings
+from scene_r1_engines.reasoner import Finish
+from scene_r1_engines.segmenter import open_segmenter
+
+
+@pytest.fixture(scope="module")
+def half_turn() -> list[tuple[RgbdFrame, tuple[float, float, float, float]]]:
+    return list(frames(30))
+
+
+def session_of(reasoner: ScriptedReasoner, k: int = 16, max_bytes: int = 32 << 20) -> Session:
+    config = Config(keyframes=KeyframesConfig(k), memory=MemoryConfig(max_bytes))
+    return Session(lambda replay: reasoner, open_segmenter("depth_cut"), config)
+
+
+def scripted(half_turn, **more) -> ScriptedReasoner:
+    return ScriptedReasoner(lambda index: (half_turn[index][1],), **more)
+
+
+def held(session: Session) -> list[int]:
+    return [keyframe.index for keyframe in session.memory]
+
+
+@pytest.mark.parametrize(("k", "frames_of_memory"), [(16, 40), (4, 40), (6, 3), (1, 40)])
+def test_the_reasoner_watches_what_the_memory_holds_after_every_frame(half_turn, k: int, frames_of_memory: int) -> None:
+    reasoner = scripted(half_turn)
+    swapped = 0
+    with session_of(reasoner, k, frames_of_memory * 90_000) as session:
+        for frame, _ in half_turn:
+            decision = session.take(frame)
+            swapped += decision.evicted is not None
+            assert sorted(reasoner.watched) == held(session)
+            assert len(reasoner.watched) <= k
+        assert session.end()
+        assert sorted(reasoner.watched) == held(session) == list(session.selector.keyframes)
+    assert swapped or k == 16 or frames_of_memory < k
+
+
+def test_a_keyframe_that_the_memory_refuses_is_not_watched_either(half_turn) -> None:
+    reasoner = scripted(half_turn)
+    with session_of(reasoner, 1, OVERHEAD_BYTES) as session:
+        for frame, _ in half_turn[:5]:
+            session.take(frame)
+            assert not reasoner.watched
+
+
+def test_the_reasoner_sees_the_pixels_of_the_memory_and_the_time_since_the_first_frame() -> None:
+    reasoner = ScriptedReasoner(lambda index: ())
+    with session_of(reasoner) as session:
+        session.take(replace(walk().frames[0], T_world_camera=None))  # no keyframe, but the clock starts here
+        for frame in walk().frames[1:]:
+            session.take(frame)
+        session.end()
+        for index, (image, seconds) in reasoner.watched.items():
+            assert seconds == pytest.approx(float(index))
+            assert np.array_equal(image, session.memory[index].frame().color)
+        again = list(session.keyframes_again())
+    assert [(index, seconds) for index, _, seconds in again] == [
+        (i, s) for i, (_, s) in sorted(reasoner.watched.items())
+    ]
+    assert all(np.array_equal(image, reasoner.watched[index][0]) for index, image, _ in again)
+    assert reasoner.settled[:3] == [0.0, 1.0, 2.0]
+    assert reasoner.settled[-1] is None
+
+
+def test_a_question_while_the_camera_runs_is_about_the_newest_keyframe_too(half_turn) -> None:
+    reasoner = scripted(half_turn)
+    with session_of(reasoner, 3) as session:
+        for frame, _ in half_turn:
+            session.take(frame)
+            if session.selector.if_settled != session.selector.keyframes:
+                break
+        wanted = list(session.selector.if_settled)
+        assert session.ask("where is the block?").status is Status.OK
+        assert sorted(reasoner.watched) == held(session) == wanted
+        session.take(half_turn[-1][0])  # and the stream goes on
+
+
+def test_a_streamed_walk_ends_in_the_box_of_the_block_and_the_evidence_can_be_shown(half_turn) -> None:
+    with session_of(scripted(half_turn), 8) as session:
+        for frame, _ in half_turn:
+            session.take(frame)
+        session.end()
+        answer = session.ask("where is the block?")
+        shown = session.frames(answer)
+    assert answer.box_3d is not None
+    assert iou(answer.box_3d, BLOCK.box) > 0.7
+    assert [frame.index for frame in shown] == [view.frame for view in answer.evidence]
+    assert all(np.array_equal(frame.depth_raw, half_turn[frame.index][0].depth_raw) for frame in shown)
+    stages = {name: ms for name, ms in answer.timings_ms.items() if "." not in name and name != "total"}
+    assert "watch" in stages
+    assert 0.95 * answer.timings_ms["total"] - 2.0 <= sum(stages.values()) <= 1.001 * answer.timings_ms["total"]
+
+
+def test_a_question_before_the_first_frame_is_what_the_reasoner_says_it_is() -> None:
+    with session_of(ScriptedReasoner(lambda index: (), Finish.NOT_READY)) as session:
+        assert session.ask("where?").status is Status.NOT_READY
+
+
+@pytest.mark.parametrize("broken", ["watch", "forget", "settle"])
+def test_a_reasoner_that_breaks_while_nobody_asks_does_not_stop_the_stream(half_turn, broken: str, caplog) -> None:
+    reasoner = scripted(half_turn)
+    with session_of(reasoner, 4) as session:
+        for frame, _ in half_turn[:10]:
+            session.take(frame)
+        reasoner.failing = {broken}
+        for frame, _ in half_turn[10:]:
+            session.take(frame)
+        assert session.selector.counters.offered == len(half_turn)
+        assert session.failures > 0
+        if broken == "settle":
+            assert not session.end()
+        reasoner.failing = set()
+        with caplog.at_level(logging.WARNING):
+            assert session.ask("where is the block?").status is Status.OK
+        assert f"{broken} broke" in caplog.text
+        assert sorted(reasoner.watched) == held(session)
+
+
+def test_a_reasoner_that_stays_broken_makes_the_question_an_error_each_time(half_turn) -> None:
+    reasoner = scripted(half_turn, failing={"watch"})
+    with session_of(reasoner, 4) as session:
+        for frame, _ in half_turn[:8]:
+            session.take(frame)
+        for _ in range(2):
+            with pytest.raises(EngineFailed, match="watch broke"):
+                session.ask("where is the block?")
+        assert not reasoner.asked
+        reasoner.failing = set()
+        assert session.ask("where is the block?").status is Status.OK
+
+
+def test_a_reasoner_that_takes_no_more_keyframes_says_so_when_it_is_asked(half_turn) -> None:
+    class Full(ScriptedReasoner):
+        def watch(self, keyframe_id, image, timestamp_s) -> None:
+            if len(self.watched) >= 2:
+                raise BudgetExceeded("2 keyframes are held already")
+            super().watch(keyframe_id, image, timestamp_s)
+
+    with session_of(Full(lambda index: ()), 4) as session:
+        for frame, _ in half_turn[:8]:
+            session.take(frame)
+        with pytest.raises(BudgetExceeded, match="2 keyframes"):
+            session.ask("where?")
+
+
+def test_the_end_waits_until_the_reasoner_is_done_and_shows_progress(half_turn) -> None:
+    class Slow(ScriptedReasoner):
+        def settle(self, now_s=None, deadline_ns=None) -> bool:
+            super().settle(now_s, deadline_ns)
+            return self.settled.count(None) >= 4
+
+    reasoner = Slow(lambda index: ())
+    waits = itertools.count()
+    with session_of(reasoner) as session:
+        session.take(half_turn[0][0])
+        assert session.end(on_wait=lambda: next(waits))
+    assert next(waits) == 3
+
+
+def test_the_end_does_not_wait_beyond_its_deadline(half_turn) -> None:
+    class Never(ScriptedReasoner):
+        def settle(self, now_s=None, deadline_ns=None) -> bool:
+            return False
+
+    with session_of(Never(lambda index: ())) as session:
+        session.take(half_turn[0][0])
+        assert session.end(time.monotonic_ns() + 50_000_000) is False
+
+
+def test_closing_closes_the_engines_and_twice_is_fine() -> None:
+    reasoner = ScriptedReasoner(lambda index: ())
+    session = session_of(reasoner)
+    session.close()
+    session.close()
+    assert reasoner.closed == 1
+    with pytest.raises(EngineFailed, match="closed"):
+        session.ask("where?")
+
+
+def test_an_engine_that_cannot_be_opened_leaves_the_other_closed() -> None:
+    segmenter = open_segmenter("depth_cut")
+    closed = []
+    segmenter.close = lambda: closed.append(1)  # type: ignore[method-assign]
+
+    def refuse(replay):
+        raise BadConfig("no model")
+
+    with pytest.raises(BadConfig, match="no model"):
+        Session(refuse, segmenter)
+    assert closed == [1]
+
+
+def test_another_task_is_refused_with_the_known_ones() -> None:
+    with session_of(ScriptedReasoner(lambda index: ())) as session, pytest.raises(BadInput, match="find, vqa"):
+        session.ask("where?", task="guess")  # type: ignore[arg-type]
+
+
+def test_the_settings_of_the_reasoner_are_those_of_the_engine_with_the_same_defaults() -> None:
+    assert ReasonerConfig().llama("folder", 16, LlamaSettings("x").answer_tokens) == LlamaSettings("folder")
+    ours = set(ReasonerConfig.__slots__) - {"name", "isolation", "server"}
+    assert ours == set(LlamaSettings.__slots__) - {"model", "keyframes", "answer_tokens"}
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: ReasonerConfig(name="llama"), "did you mean llama_cpp"),
+        (lambda: ReasonerConfig(isolation="thread"), "process, inline"),
+        (lambda: ReasonerConfig(kv_type="q9"), "kv_type"),
+        (lambda: ReasonerConfig(image_pixels=3), "image_pixels"),
+        (lambda: ReasonerConfig(threads=0), "threads"),
+        (lambda: ReasonerConfig(server=ServerConfig(url="ftp://x")), "url"),
+        (lambda: ReasonerConfig(server=ServerConfig(constrain="hope")), "constrain"),
+        (lambda: LimitsConfig(max_tokens=0), "max_tokens"),
+        (lambda: LimitsConfig(think_s=-1.0), "think_s"),
+        (lambda: LimitsConfig(timeout_s=0.0), "timeout_s"),
+        (lambda: LimitsConfig(settle_s=float("inf")), "settle_s"),
+        (lambda: open_session(Config()), "--model"),
+        (lambda: open_session(Config(reasoner=ReasonerConfig(name="openai"))), "--url"),
+    ],
+)
+def test_an_impossible_setting_is_refused_by_its_name(make, reason: str) -> None:
+    with pytest.raises(BadConfig, match=reason):
+        make()
+
+
+def test_limits_from_now_end_after_the_timeout_and_without_one_never() -> None:
+    limits = LimitsConfig(timeout_s=100.0, think_tokens=0).from_now()
+    assert 0.0 < limits.remaining_s <= 100.0
+    assert limits.think_tokens == 0
+    assert LimitsConfig(timeout_s=None).from_now().deadline_ns is None
