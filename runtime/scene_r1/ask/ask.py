@@ -9,26 +9,35 @@ from scene_r1.timings import Timings
 from scene_r1_engines.limits import Limits
 from scene_r1_engines.reasoner import Finish
 
+ENOUGH = 2
+"""Views that must agree before no more are asked: each costs a call of the model, most of a question's time."""
+
 
 def find(question: str, limits: Limits, scene: Scene, clock: Timings | None = None) -> Answer:
     """The metric box of what a question is about.
 
-    The reasoner says when it is seen, then where in up to four keyframes of that time. Each 2D box is segmented and
-    lifted alone; the largest group of views whose boxes are the same thing in 3D wins, and its most confident member
-    goes through the second half of `locate`. One deadline holds for all of it, and is looked at between the steps.
+    The reasoner says when it is seen, then where in keyframes of that time, one after the other, up to four. Each 2D
+    box is segmented and lifted alone, and as soon as two views' boxes are the same thing in 3D no more are asked. The
+    largest such group wins, and its most confident member goes through the second half of `locate`. One deadline holds
+    for all of it, and is looked at between the steps.
 
     Raises BadQuestion, and EngineFailed where a model breaks or writes what cannot be read in every view.
     """
     inquiry = Inquiry(question, limits, scene, clock or Timings())
-    steps = {"when": inquiry.when, "where": inquiry.where, "lift": inquiry.look}
-    for stage, step in steps.items():
-        finish = step()
-        if finish is not Finish.OK:
-            return inquiry.unfinished(finish, stage)
-    group = agreeing(inquiry.claims())
-    if not group:
-        return inquiry.without_object()
-    return inquiry.found(group)
+    finish = inquiry.when()
+    if finish is not Finish.OK:
+        return inquiry.unfinished(finish, "when")
+    group: tuple[int, ...] = ()
+    for keyframe in inquiry.views():
+        finish = inquiry.where(keyframe)
+        if finish in (Finish.TIMED_OUT, Finish.CANCELLED):
+            return inquiry.unfinished(finish, "where")
+        group = agreeing(inquiry.claims())
+        if len(group) >= ENOUGH:
+            break
+    if group:
+        return inquiry.found(group)
+    return inquiry.without_object() if inquiry.claims() else inquiry.nowhere()
 
 
 def in_words(question: str, limits: Limits, scene: Scene, clock: Timings | None = None) -> Answer:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from scene_r1.memory import Keyframe
 
 MOST_FRAMES = 4
-"""Keyframes that are asked about, each a call of the model: two that agree are enough, four outvote a wrong one."""
+"""Keyframes that are asked about at most, each a call of the model: four outvote a wrong one."""
 
 
 def candidates(
     keyframes: Sequence[Keyframe], window_s: tuple[float, float], seconds: Callable[[Keyframe], float]
 ) -> list[Keyframe]:
-    """Up to MOST_FRAMES keyframes inside the window, both ends included, spread evenly over those that are.
+    """Up to MOST_FRAMES keyframes inside the window, both ends included, spread evenly over those that are; those in
+    the middle of it come first, where the thing is most likely whole in the picture.
 
     Where none lies inside, the one nearest to the window: the model spoke of a time between two keyframes. Empty only
     where there are no keyframes. seconds: of a keyframe, on the window's clock.
@@ -23,6 +24,7 @@ def candidates(
     if not inside:
         return sorted(keyframes, key=lambda one: max(start - seconds(one), seconds(one) - end))[:1]
     inside.sort(key=seconds)
-    if len(inside) <= MOST_FRAMES:
-        return inside
-    return [inside[round(i * (len(inside) - 1) / (MOST_FRAMES - 1))] for i in range(MOST_FRAMES)]
+    if len(inside) > MOST_FRAMES:
+        inside = [inside[round(i * (len(inside) - 1) / (MOST_FRAMES - 1))] for i in range(MOST_FRAMES)]
+    middle = (len(inside) - 1) / 2
+    return [inside[i] for i in sorted(range(len(inside)), key=lambda i: abs(i - middle))]

@@ -59,12 +59,12 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pointed:
-    """A 2D box, the keyframe it is in, what the model thought, and what is there. look: None until it was looked at."""
+    """A 2D box, the keyframe it is in, what the model thought, and what is there."""
 
     keyframe: Keyframe
     box: LabelledBox
     rationale: str
-    look: FirstLook | None = None
+    look: FirstLook
 
 
 class Inquiry:
@@ -76,58 +76,64 @@ class Inquiry:
         self._pointed: list[_Pointed] = []
         self._frames: dict[int, RgbdFrame] = {}
         self._late_encodes = 0
+        self._unread: SceneR1Error | None = None
+        self._unfinished = Finish.NOT_FOUND  # how a view ended that neither found the thing nor missed it
 
     def when(self) -> Finish:
         """Temporal grounding."""
         self._when = self._heard("when", lambda: self._scene.reasoner.when(self._question, self._limits))
         return self._when.finish
 
-    def where(self) -> Finish:
-        """Image grounding in a few keyframes of that time; ok when any shows the thing.
+    def views(self) -> list[Keyframe]:
+        """The keyframes of that time in which the thing is sought, in the order in which to ask.
 
-        A view whose answer was cut off or cannot be read, or that the reasoner has lost, does not spoil the others.
-        Raises BadAnswer, or BadInput, where nothing else came of any.
+        Raises BadAnswer where the model gave no time.
         """
         if self._when.window_s is None:
             raise BadAnswer("the model gave no time window")
-        finish = Finish.NOT_FOUND
-        unread: SceneR1Error | None = None
-        for keyframe in candidates(self._scene.keyframes, self._when.window_s, self._scene.seconds):
-            try:
-                said = self._grounded(keyframe)
-            except (BadAnswer, BadInput) as error:
-                unread = error
-                continue
-            if said.finish in (Finish.TIMED_OUT, Finish.CANCELLED):
-                return said.finish
-            if said.finish in (Finish.TRUNCATED, Finish.NOT_READY):
-                finish = said.finish
-            boxes = sorted(said.boxes, key=lambda box: -box.confidence)[:MOST_BOXES]
-            self._pointed += [_Pointed(keyframe, box, said.rationale) for box in boxes]
-        if self._pointed:
-            return Finish.OK
-        if unread is not None:
-            raise unread
-        return finish
+        return candidates(self._scene.keyframes, self._when.window_s, self._scene.seconds)
 
-    def look(self) -> Finish:
-        """Segment and lift each 2D box alone; ok when any has a place in the world.
+    def where(self, keyframe: Keyframe) -> Finish:
+        """Image grounding in one keyframe; each 2D box is segmented and lifted alone. Ok when any has a place in the
+        world.
 
-        Raises BadAnswer where a box of the model is not in its picture.
+        A view whose answer was cut off or cannot be read, or that the reasoner has lost, does not spoil the others.
         """
-        for i, one in enumerate(self._pointed):
+        try:
+            said = self._grounded(keyframe)
+        except (BadAnswer, BadInput) as error:
+            self._unread = error
+            return Finish.NOT_FOUND
+        if said.finish is not Finish.OK:
+            if said.finish is not Finish.NOT_FOUND:
+                self._unfinished = said.finish
+            return said.finish
+        placed = False
+        for box in sorted(said.boxes, key=lambda box: -box.confidence)[:MOST_BOXES]:
             stopped = self._stopped()
             if stopped is not None:
                 return stopped
-            frame = self._frame(one.keyframe)
-            try:
-                look = look_at(frame, one.box.xyxy, self._scene.segmenter, self._scene.lifter, self._clock)
-            except BadPrompt as error:
-                raise BadAnswer(
-                    f"{self._scene.reasoner.name} gave a box that is not in the picture: {error}"
-                ) from error
-            self._pointed[i] = replace(one, look=look)
-        return Finish.OK if self._lifted else Finish.NOT_FOUND
+            look = self._looked_at(keyframe, box)
+            self._pointed.append(_Pointed(keyframe, box, said.rationale, look))
+            placed = placed or look.lifted.box is not None
+        return Finish.OK if placed else Finish.NOT_FOUND
+
+    def nowhere(self) -> Answer:
+        """The answer when no view shows a thing that has a place in the world.
+
+        Raises BadAnswer, or BadInput, where nothing else came of any view.
+        """
+        if self._pointed:
+            return self.unfinished(Finish.NOT_FOUND, "lift")
+        if self._unread is not None:
+            raise self._unread
+        return self.unfinished(self._unfinished, "where")
+
+    def _looked_at(self, keyframe: Keyframe, box: LabelledBox) -> FirstLook:
+        try:
+            return look_at(self._frame(keyframe), box.xyxy, self._scene.segmenter, self._scene.lifter, self._clock)
+        except BadPrompt as error:
+            raise BadAnswer(f"{self._scene.reasoner.name} gave a box that is not in the picture: {error}") from error
 
     def claims(self) -> list[Claim]:
         """What each box that could be lifted says of the world; positions in it are what `found` takes."""
@@ -186,7 +192,7 @@ class Inquiry:
 
     @property
     def _lifted(self) -> list[tuple[_Pointed, FirstLook]]:
-        return [(one, one.look) for one in self._pointed if one.look is not None and one.look.lifted.box is not None]
+        return [(one, one.look) for one in self._pointed if one.look.lifted.box is not None]
 
     def _grounded(self, keyframe: Keyframe) -> ImageGrounding:
         stopped = self._stopped()
@@ -229,11 +235,11 @@ class Inquiry:
         if finish is Finish.NOT_READY:
             return f"the model has not seen the keyframes yet (asked '{stage}'): ask again in a moment"
         if stage == "lift":
-            return next((one.look.reason for one in self._pointed if one.look is not None), "nothing could be lifted")
+            return self._pointed[0].look.reason
         return NOT_THERE[stage]
 
     def _ended(self, status: Status, reason: str) -> Answer:
-        seen: tuple[Evidence, ...] = tuple(one.look.evidence for one in self._pointed if one.look is not None)
+        seen: tuple[Evidence, ...] = tuple(one.look.evidence for one in self._pointed)
         answer = Answer(
             status,
             None,
