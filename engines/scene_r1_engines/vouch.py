@@ -233,6 +233,9 @@ def _check_pair(found: Vouched) -> None:
             mmproj.path,
             f"has {given} deepstack layers, {found.text_path.name} takes {taken}: it is another model's",
         )
+    blocks = text.number(f"{architecture}.block_count", 1, TEXT_NUMBERS["block_count"])
+    if taken >= blocks:  # llama.cpp adds the last of them where only the last token is left, and aborts
+        raise BadModelFile(text.path, f"takes {taken} deepstack layers and has {blocks} blocks: it needs one more")
     key = "clip.vision.spatial_merge_size"
     merge = mmproj.number(key, 1, 16) if key in mmproj.metadata else 2  # clip.cpp's default
     square, said = mmproj.number("clip.vision.patch_size", 1, 256) * merge, found.manifest.image.patch_multiple

@@ -53,11 +53,16 @@ def _set(name: str, value: Any, type: gguf.GGUFValueType | None) -> Edit:
 
 
 def write_text(
-    path: Path, family: str = "qwen2_5_vl", width: int = WIDTH, deepstack: int = 1, edit: Edit | None = None
+    path: Path,
+    family: str = "qwen2_5_vl",
+    width: int = WIDTH,
+    deepstack: int = 1,
+    edit: Edit | None = None,
+    blocks: int = 2,
 ) -> None:
     architecture = NATIVE[family][0]
     writer = gguf.GGUFWriter(path, architecture)
-    writer.add_block_count(1)
+    writer.add_block_count(blocks)
     writer.add_context_length(4096)
     writer.add_embedding_length(width)
     writer.add_feed_forward_length(128)
@@ -251,6 +256,13 @@ def test_a_vision_tower_of_another_depth_of_deepstack_is_refused(folder: Path) -
     write_mmproj(folder / MMPROJ, "qwen3_vl")
     seal(folder, "qwen3_vl")
     _refused(folder, "has 1 deepstack layers, text.gguf takes 3", MMPROJ)
+
+
+def test_a_deepstack_as_deep_as_the_text_model_is_refused(folder: Path) -> None:
+    write_text(folder / TEXT, "qwen3_vl", blocks=1)
+    write_mmproj(folder / MMPROJ, "qwen3_vl")
+    seal(folder, "qwen3_vl")
+    _refused(folder, "takes 1 deepstack layers and has 1 blocks", TEXT)
 
 
 def test_files_of_another_family_are_refused(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from importlib import import_module
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from scene_r1_engines.errors import BadInput, BadModelFile
 from scene_r1_engines.manifest import MANIFEST, manifest_to_toml, read_manifest
 from scene_r1_export import cli
+from scene_r1_export.fixtures import make_fixture
 from scene_r1_export.verify import exported as exported_module
 from scene_r1_export.verify import verify
 from scene_r1_export.verify.cases import SIZES, Case, built_in_cases, cases_from, made_picture
@@ -165,3 +167,15 @@ def test_made_pictures_are_the_same_for_the_same_seed_and_not_flat() -> None:
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert first.std() > 20
+
+
+def test_the_third_generation_is_its_checkpoint_too(few_cases: list[Case], tmp_path: Path) -> None:
+    checkpoint, folder = tmp_path / "checkpoint", tmp_path / "model"
+    make_fixture("qwen3_vl", checkpoint)
+    checkout = os.environ.get("SCENE_R1_LLAMA_CPP")
+    given = ["--llama-cpp", checkout] if checkout else []
+    assert cli.main(["vlm", str(checkpoint), "--out", str(folder), *given]) == 0
+    report = verify(folder, checkpoint)
+    assert report.faults() == []
+    assert len(report.cases) == 3
+    assert report.to_json()["video_max_logit_diff"] is None  # it is told the time in words

@@ -7,8 +7,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from scene_r1.program import OK
 from scene_r1_engines.manifest import BOX_SPACES, TIME_ENCODINGS, Manifest
-from scene_r1_export.cli import OK
 from scene_r1_export.vlm import VlmExport, export_vlm
 
 
