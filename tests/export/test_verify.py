@@ -153,13 +153,15 @@ def test_a_damaged_model_folder_is_refused_before_anything_is_compared(
 
 def test_a_lossy_type_is_reported_and_not_judged_by_its_logits() -> None:
     case = CaseReport("a", False, 3.0, True, 2, 0.0)
-    assert Report("m", "Q4_K_M", True, (case,), 0.0).faults() == []
-    assert len(Report("m", "F32", True, (case,), 0.0).faults()) == 2
+    assert Report("m", "Q4_K_M", "F16", True, (case,), 0.0).faults() == []
+    assert Report("m", "F16", "Q8_0", True, (case,), 0.0).faults() == []
+    assert len(Report("m", "F32", "F32", True, (case,), 0.0).faults()) == 2
+    assert len(Report("m", "F32", "F16", True, (case,), 0.0).faults()) == 1
 
 
 def test_a_nan_anywhere_is_a_fault() -> None:
     nan = float("nan")
-    assert Report("m", "F32", True, (CaseReport("a", False, nan, True, None, nan),), nan).faults() != []
+    assert Report("m", "F32", "F32", True, (CaseReport("a", False, nan, True, None, nan),), nan).faults() != []
 
 
 def test_made_pictures_are_the_same_for_the_same_seed_and_not_flat() -> None:

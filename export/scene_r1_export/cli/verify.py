@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(report: Report) -> None:
-    print(f"{report.name}, {report.quantization}")
+    print(f"{report.name}, {report.quantization} with a vision tower in {report.vision_quantization}")
     if not report.reference:
         print("files, hashes and pins are right; no --reference, so nothing was compared with a checkpoint")
     for case in report.cases:

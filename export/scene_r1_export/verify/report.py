@@ -8,7 +8,7 @@ from typing import Any
 EXACT = 5e-3
 """Largest logit difference of an f32 export. Seen on random checkpoints: 1.0e-3 to 2.8e-3, at logits of ±8."""
 TOLERANCE = {"F32": EXACT, "F16": 0.1, "BF16": 0.5}
-"""By quantisation of the text file; other types are lossy on purpose: their difference is reported, not judged."""
+"""By the coarser type of the two files; other types are lossy on purpose: their difference is reported, not judged."""
 BOX_TOLERANCE_PX = 0.5
 
 
@@ -42,13 +42,16 @@ class Report:
 
     name: str
     quantization: str
+    vision_quantization: str
     reference: bool
     cases: tuple[CaseReport, ...]
     streamed_max_logit_diff: float
 
     @property
     def tolerance(self) -> float | None:
-        return TOLERANCE.get(self.quantization)
+        both = [TOLERANCE.get(self.quantization), TOLERANCE.get(self.vision_quantization)]
+        judged = [tolerance for tolerance in both if tolerance is not None]
+        return max(judged) if len(judged) == 2 else None
 
     def faults(self) -> list[str]:
         """What is wrong, in words; empty when the model may be trusted."""
@@ -58,7 +61,7 @@ class Report:
                 found.append(f"{case.name}: the prompt is tokenised differently")
             if self.tolerance is not None and not case.max_logit_diff <= self.tolerance:
                 found.append(f"{case.name}: logits differ by {case.max_logit_diff:.2g}, more than {self.tolerance:g}")
-            if self.quantization == "F32" and case.first_difference is not None:
+            if self.tolerance == EXACT and case.first_difference is not None:
                 found.append(f"{case.name}: greedy token {case.first_difference} differs")
             if not case.max_box_error_px <= BOX_TOLERANCE_PX:
                 found.append(f"{case.name}: boxes are off by {case.max_box_error_px:.2f} px")
@@ -75,6 +78,7 @@ class Report:
             "faults": self.faults(),
             "name": self.name,
             "quantization": self.quantization,
+            "vision_quantization": self.vision_quantization,
             "reference": self.reference,
             "max_logit_diff": max((case.max_logit_diff for case in pictures), default=None),
             "video_max_logit_diff": max((case.max_logit_diff for case in videos), default=None),

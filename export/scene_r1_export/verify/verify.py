@@ -44,7 +44,14 @@ def verify(
             if reference is not None:
                 reports.append(_compared(case, run, reference, manifest.image.box_space))
             advance()
-    return Report(manifest.name, manifest.text.quantization, reference is not None, tuple(reports), streamed)
+    return Report(
+        manifest.name,
+        manifest.text.quantization,
+        manifest.mmproj.quantization,
+        reference is not None,
+        tuple(reports),
+        streamed,
+    )
 
 
 def _compared(case: Case, run: Run, reference: Reference, box_space: str) -> CaseReport:
