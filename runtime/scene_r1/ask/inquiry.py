@@ -226,7 +226,8 @@ class Inquiry:
     def _reason(self, finish: Finish, stage: str) -> str:
         if finish is Finish.TRUNCATED:
             return (
-                f"the model wrote {self._limits.max_tokens} tokens at '{stage}' and had not finished: raise max_tokens"
+                f"the model was cut off at '{stage}' before it had finished: raise max_tokens, now "
+                f"{self._limits.max_tokens}, or ask for something shorter"
             )
         if finish is Finish.TIMED_OUT:
             return f"the time ran out at '{stage}': raise the timeout, think less or hold fewer keyframes"
