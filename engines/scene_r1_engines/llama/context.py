@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -51,20 +52,31 @@ class LlamaContext:
         wants.flash_attn_type = int(flash_attention)
         wants.no_perf = True
         self._stop: Callable[[], bool] = never
-        self._on_abort = llama.ggml_abort_callback(lambda _: self._stop())
+        self._raised: BaseException | None = None
+        self._on_abort = llama.ggml_abort_callback(self._asked_within)
+        self._no_abort = llama.ggml_abort_callback()
+        self._is_asked = False
         self.handle: Any = llama.llama_init_from_model(model.handle, wants)
         if not self.handle:
             raise EngineFailed(f"llama.cpp could not make a context of {n_ctx} cells: {self._lib.last_words()}")
-        llama.llama_set_abort_callback(self.handle, self._on_abort, ctypes.c_void_p(0))
         self._memory = llama.llama_get_memory(self.handle)
         self.n_ctx = int(llama.llama_n_ctx(self.handle))
         self.batch = batch
         self.cells = 0
         """Cells in use."""
-        self._one = np.ones(batch, np.int32)
-        self._sequences = [(ctypes.c_int32 * 1)(seq) for seq in range(2)]
+        # What a batch points to is made once: a token on a small model takes less time than making it anew.
+        self._ids, self._positions = np.zeros(batch, np.int32), np.zeros(4 * batch, np.int32)
+        self._wanted = np.zeros(batch, np.int8)
+        self._held = [np.ones(batch, np.int32)]
         pointer = ctypes.POINTER(ctypes.c_int32)
-        self._in_sequence = [(pointer * batch)(*[ctypes.cast(s, pointer)] * batch) for s in self._sequences]
+        sequences = [(ctypes.c_int32 * 1)(seq) for seq in range(2)]
+        self._in_sequence = [(pointer * batch)(*[ctypes.cast(one, pointer)] * batch) for one in sequences]
+        self._batch = llama.llama_batch()
+        self._batch.pos = self._positions.ctypes.data_as(pointer)
+        self._batch.n_seq_id = self._held[0].ctypes.data_as(pointer)
+        self._batch.logits = self._wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+        self._to_ids = self._ids.ctypes.data_as(pointer)
+        self._row = ctypes.c_float * model.n_vocab
 
     def decode_tokens(
         self, tokens: Sequence[int], position: int, seq: int, stop: Callable[[], bool] = never, all_logits: bool = False
@@ -72,16 +84,19 @@ class LlamaContext:
         """Decode text from `position` on; logits of the last token (or of all of one batch) are there afterwards.
 
         Returns the next free position. Raises BudgetExceeded before anything is decoded where cells or positions do not
-        suffice, Stopped where `stop` says so (asked within the work on CPU, between batches on GPU).
+        suffice, Stopped where `stop` says so (asked between batches, on CPU also within one of several tokens).
         """
-        ids = np.asarray(tokens, np.int32)
-        positions = np.arange(position, position + len(ids), dtype=np.int32)
-        self._check_room(len(ids), position + len(ids))
-        for start in range(0, len(ids), self.batch):
-            part = slice(start, start + self.batch)
-            last = start + self.batch >= len(ids)
-            self._decode(ids[part], None, positions[part], seq, stop, last, all_logits)
-        return position + len(ids)
+        self._check_room(len(tokens), position + len(tokens))
+        for start in range(0, len(tokens), self.batch):
+            part = tokens[start : start + self.batch]
+            count = len(part)
+            self._ids[:count] = part
+            self._positions[:count] = np.arange(position + start, position + start + count)
+            self._wanted[:count] = all_logits
+            self._wanted[count - 1] = start + count == len(tokens)
+            self._batch.token, self._batch.embd = self._to_ids, None
+            self._decode(count, seq, stop)
+        return position + len(tokens)
 
     def decode_rows(
         self, rows: NDArray[np.float32], positions: NDArray[np.int32], seq: int, stop: Callable[[], bool] = never
@@ -90,11 +105,13 @@ class LlamaContext:
         decode_tokens."""
         self._check_room(len(rows), int(positions.max()) + 1)
         for start in range(0, len(rows), self.batch):
-            part = slice(start, start + self.batch)
-            count = len(rows[part])
-            laid_out = np.zeros((4, count), np.int32)
-            laid_out[:3] = positions[:, part]
-            self._decode(None, np.ascontiguousarray(rows[part]), laid_out.reshape(-1), seq, stop, False, False)
+            part = np.ascontiguousarray(rows[start : start + self.batch], np.float32)
+            count = len(part)
+            self._positions[: 3 * count] = positions[:, start : start + count].reshape(-1)
+            self._positions[3 * count : 4 * count] = 0
+            self._wanted[:count] = False
+            self._batch.token, self._batch.embd = None, part.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+            self._decode(count, seq, stop)
 
     def _check_room(self, cells: int, positions: int) -> None:
         if self.cells + cells > self.n_ctx:
@@ -107,37 +124,23 @@ class LlamaContext:
                 f"position {positions} is beyond the {self._model.most_positions} that the model was trained for"
             )
 
-    def _decode(
-        self,
-        ids: NDArray[np.int32] | None,
-        rows: NDArray[np.float32] | None,
-        positions: NDArray[np.int32],
-        seq: int,
-        stop: Callable[[], bool],
-        logits: bool,
-        all_logits: bool,
-    ) -> None:
+    def _decode(self, count: int, seq: int, stop: Callable[[], bool]) -> None:
+        """Decode what stands in the batch."""
         llama = self._lib.llama
         if stop():
             raise Stopped
-        count = len(ids) if ids is not None else len(rows) if rows is not None else 0
-        wanted = np.full(count, all_logits, np.int8)
-        wanted[-1] = logits
-        one = llama.llama_batch()
-        one.n_tokens = count
-        if ids is not None:
-            one.token = ids.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        if rows is not None:
-            one.embd = rows.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        one.pos = positions.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        one.n_seq_id = self._one.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-        one.seq_id = self._in_sequence[seq]
-        one.logits = wanted.ctypes.data_as(ctypes.POINTER(ctypes.c_int8))
+        self._batch.n_tokens = count
+        self._batch.seq_id = self._in_sequence[seq]
+        # Asking takes a call into Python at every node of the graph, too often for a step of one token.
+        self._ask_within(count > 1 and stop is not never)
         self._stop = stop
         try:
-            code = llama.llama_decode(self.handle, one)
+            code = llama.llama_decode(self.handle, self._batch)
         finally:
             self._stop = never
+        if self._raised is not None:
+            raised, self._raised = self._raised, None
+            raise raised
         if code == 0:
             self.cells += count
         elif code == ABORTED:
@@ -149,11 +152,28 @@ class LlamaContext:
         else:
             raise EngineFailed(f"llama_decode returned {code}: {self._lib.last_words()}")
 
+    def _ask_within(self, wanted: bool) -> None:
+        if wanted != self._is_asked:
+            callback = self._on_abort if wanted else self._no_abort
+            self._lib.llama.llama_set_abort_callback(self.handle, callback, ctypes.c_void_p(0))
+            self._is_asked = wanted
+
+    def _asked_within(self, _: object) -> bool:
+        try:
+            return self._raised is not None or self._stop()
+        except BaseException as error:  # noqa: BLE001 - ctypes would print it and lose it, also a Ctrl-C
+            self._raised = error
+            return True
+
     def logits(self, row: int = -1) -> NDArray[np.float32]:
         """(n_vocab,) float32, of the last token decoded (or of one row of the last batch); valid until the next
         decode."""
         pointer = self._lib.llama.llama_get_logits_ith(self.handle, row)
-        return np.ctypeslib.as_array(pointer, (self._model.n_vocab,))
+        if not pointer:
+            raise EngineFailed(f"llama.cpp has no logits of row {row}: {self._lib.last_words()}")
+        row_of_floats: Any = ctypes.cast(pointer, ctypes.POINTER(self._row)).contents
+        logits: NDArray[np.float32] = np.frombuffer(row_of_floats, np.float32)
+        return logits
 
     def remove(self, seq: int, position: int, cells: int) -> None:
         """Take everything of a sequence from `position` on out. cells: how many of them no other sequence holds."""
@@ -169,7 +189,7 @@ class LlamaContext:
     def save(self, path: str, seq: int) -> None:
         """Write the cells of a sequence to a file. Raises EngineFailed."""
         none = (ctypes.c_int32 * 1)(0)
-        if not self._lib.llama.llama_state_seq_save_file(self.handle, path.encode(), seq, none, 0):
+        if not self._lib.llama.llama_state_seq_save_file(self.handle, os.fsencode(path), seq, none, 0):
             raise EngineFailed(f"llama.cpp could not write {path}: {self._lib.last_words()}")
 
     def load(self, path: str, seq: int, cells: int) -> bool:
@@ -177,7 +197,7 @@ class LlamaContext:
         then the sequence is empty still."""
         count, room = ctypes.c_size_t(), (ctypes.c_int32 * 16)()
         llama = self._lib.llama
-        done = llama.llama_state_seq_load_file(self.handle, path.encode(), seq, room, 16, ctypes.byref(count))
+        done = llama.llama_state_seq_load_file(self.handle, os.fsencode(path), seq, room, 16, ctypes.byref(count))
         if not done:
             llama.llama_memory_seq_rm(self._memory, seq, -1, -1)
             return False

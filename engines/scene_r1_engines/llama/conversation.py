@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scene_r1_engines.answer_format.numbers import BOUND
 from scene_r1_engines.llama.model import Embedded, LlamaModel
 from scene_r1_engines.manifest import Manifest
+
+LONGEST_S = BOUND - 3 + 1 / 3
+"""A time with as many digits as there can be: the latest that an answer may speak of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,12 @@ class Conversation:
         """What stands before all keyframes."""
         block = (self._vision_start,) if self.is_video else ()
         return Stretch((*self.opening, *block), None, ())
+
+    def tokens_around(self) -> int:
+        """The most tokens that stand around a keyframe's picture."""
+        if self.is_video:
+            return 0
+        return max(len(self._model.tokens(self._time.said(time))) for time in (0.0, LONGEST_S)) + 2 + len(self._newline)
 
     def keyframe(self, picture: Embedded, timestamp_s: float, after: int | None) -> Stretch:
         """One keyframe. after: the temporal position of the keyframe before, None for the first (video time only)."""

@@ -16,12 +16,13 @@ WARNING = 3
 
 
 class Library:
-    """The two modules of bindings. llama: `llama_cpp.llama_cpp`; mtmd: `llama_cpp.mtmd_cpp`.
+    """The two modules of bindings. llama: `llama_cpp.llama_cpp`; mtmd: `llama_cpp.mtmd_cpp`. version: of both.
 
     Untyped on purpose: the bindings' own annotations describe C pointers that mypy cannot follow.
     """
 
-    def __init__(self, llama: ModuleType, mtmd: ModuleType) -> None:
+    def __init__(self, llama: ModuleType, mtmd: ModuleType, version: str) -> None:
+        self.version = version
         self.llama: Any = llama
         self.mtmd: Any = mtmd
         self._said: deque[str] = deque(maxlen=40)
@@ -47,7 +48,7 @@ class Library:
 def library() -> Library:
     """The bindings, loaded once. Raises MissingExtra where they are absent or too old for this engine."""
     try:
-        from llama_cpp import llama_cpp, mtmd_cpp
+        from llama_cpp import __version__, llama_cpp, mtmd_cpp
     except ImportError as error:
         raise MissingExtra("vlm", "the llama_cpp reasoner", str(error)) from None
     except (OSError, RuntimeError) as error:  # the shared library does not load on this machine
@@ -55,4 +56,4 @@ def library() -> Library:
     lacking = [name for name in NEEDED if not hasattr(llama_cpp, name)]
     if lacking:
         raise MissingExtra("vlm", "the llama_cpp reasoner", f"this llama-cpp-python has no {', '.join(lacking)}")
-    return Library(llama_cpp, mtmd_cpp)
+    return Library(llama_cpp, mtmd_cpp, __version__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +40,10 @@ class LlamaModel:
         self._lib = library()
         llama = self._lib.llama
         self.handle = self._vision = None
+        self._lib.last_words()  # those of another model would be misleading
         wants = llama.llama_model_default_params()
         wants.n_gpu_layers = ALL_LAYERS if gpu_layers < 0 else gpu_layers
-        self.handle = llama.llama_model_load_from_file(str(text).encode(), wants)
+        self.handle = llama.llama_model_load_from_file(os.fsencode(text), wants)
         if not self.handle:
             raise BadModelFile(text, f"llama.cpp cannot load it: {self._lib.last_words() or 'it does not say why'}")
         try:
@@ -54,7 +56,7 @@ class LlamaModel:
         self.n_vocab = int(llama.llama_vocab_n_tokens(self.vocab))
         self.width = int(llama.llama_model_n_embd_inp(self.handle))
         self.most_positions = int(llama.llama_model_n_ctx_train(self.handle))
-        self._piece_room = ctypes.create_string_buffer(512)
+        self._room = ctypes.create_string_buffer(512)
 
     def _refuse_recurrent(self, text: Path) -> None:
         llama = self._lib.llama
@@ -74,7 +76,7 @@ class LlamaModel:
         wants.warmup = False
         wants.image_min_tokens = 1
         wants.image_max_tokens = max_image_tokens
-        self._vision = mtmd.mtmd_init_from_file(str(mmproj).encode(), self.handle, wants)
+        self._vision = mtmd.mtmd_init_from_file(os.fsencode(mmproj), self.handle, wants)
         if not self._vision:
             raise BadModelFile(mmproj, f"llama.cpp cannot load it: {self._lib.last_words() or 'it does not say why'}")
         if not mtmd.mtmd_support_vision(self._vision) or not mtmd.mtmd_decode_use_mrope(self._vision):
@@ -94,10 +96,10 @@ class LlamaModel:
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token stands for; may be part of a character."""
-        count = self._lib.llama.llama_token_to_piece(
-            self.vocab, token, self._piece_room, len(self._piece_room), 0, True
-        )
-        return self._piece_room.raw[: max(0, count)]
+        llama = self._lib.llama
+        while (count := llama.llama_token_to_piece(self.vocab, token, self._room, len(self._room), 0, True)) < 0:
+            self._room = ctypes.create_string_buffer(-count)
+        return ctypes.string_at(self._room, count)
 
     def encode(self, image: NDArray[np.uint8]) -> Embedded:
         """A picture through the vision tower. image: (H, W, 3) uint8 RGB, sides multiples of the patch. Raises

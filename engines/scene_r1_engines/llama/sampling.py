@@ -14,7 +14,10 @@ from scene_r1_engines.llama.library import library
 from scene_r1_engines.llama.model import LlamaModel
 
 FIRST_LOOK = 64
-"""Candidates that the grammar is asked about first; asking about the whole vocabulary takes milliseconds."""
+"""Candidates that the grammar is asked about once it refused the likeliest; asking about the whole vocabulary takes
+milliseconds."""
+CANDIDATE = np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")])
+"""llama_token_data."""
 
 
 class GrammarSampler:
@@ -26,37 +29,35 @@ class GrammarSampler:
         if not self._handle:
             raise EngineFailed(f"llama.cpp refuses the grammar: {self._lib.last_words() or grammar[:200]}")
 
-    def choose(self, logits: NDArray[np.float32]) -> tuple[int, float]:
-        """(token, its log probability among all tokens, before the grammar); the grammar moves on by the token.
+    def choose(self, logits: NDArray[np.float32]) -> int:
+        """The likeliest token that the grammar allows; of equals the one with the lower id. The grammar moves on by it.
 
         logits: (n_vocab,) float32. Raises EngineFailed when they are not finite or the grammar allows nothing.
         """
-        top = float(logits.max())
-        if not math.isfinite(top):
+        first = int(logits.argmax())  # the first NaN, where there is one
+        if not math.isfinite(logits[first]):
             raise EngineFailed("the model's logits are not finite: its weights are damaged, or their type overflows")
-        order = (
-            np.argpartition(logits, -FIRST_LOOK)[-FIRST_LOOK:] if len(logits) > FIRST_LOOK else np.arange(len(logits))
-        )
-        token = self._best_allowed(order[np.argsort(-logits[order], kind="stable")], logits)
+        token = self._best_allowed(np.array([first]), logits)
+        if token is None and len(logits) > FIRST_LOOK:
+            token = self._best_allowed(np.argpartition(logits, -FIRST_LOOK)[-FIRST_LOOK:], logits)
         if token is None:
-            token = self._best_allowed(np.argsort(-logits, kind="stable"), logits)
+            token = self._best_allowed(np.arange(len(logits)), logits)
         if token is None:
             raise EngineFailed("no token of the vocabulary continues what the grammar wants")
         self._lib.llama.llama_sampler_accept(self._handle, token)
-        spread = logits.astype(np.float64) - top
-        return token, float(spread[token] - math.log(np.exp(spread).sum()))
+        return token
 
-    def _best_allowed(self, order: NDArray[np.intp], logits: NDArray[np.float32]) -> int | None:
+    def _best_allowed(self, tokens: NDArray[np.intp], logits: NDArray[np.float32]) -> int | None:
         llama = self._lib.llama
-        candidates = np.zeros(len(order), np.dtype([("id", "<i4"), ("logit", "<f4"), ("p", "<f4")]))
-        candidates["id"] = order
-        candidates["logit"] = logits[order]
+        candidates = np.empty(len(tokens), CANDIDATE)
+        candidates["id"], candidates["logit"], candidates["p"] = tokens, logits[tokens], 0.0
         given = llama.llama_token_data_array()
         given.data = candidates.ctypes.data_as(llama.llama_token_data_p)
-        given.size, given.selected, given.sorted = len(order), -1, False
+        given.size, given.selected, given.sorted = len(tokens), -1, False
         llama.llama_sampler_apply(self._handle, ctypes.byref(given))
-        allowed = np.flatnonzero(np.isfinite(candidates["logit"]))
-        return int(candidates["id"][allowed[0]]) if len(allowed) else None
+        allowed = candidates["logit"]  # minus infinity where it is not
+        best = allowed.max()
+        return int(candidates["id"][allowed == best].min()) if math.isfinite(best) else None
 
     def close(self) -> None:
         if self._handle:
@@ -68,3 +69,10 @@ class GrammarSampler:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def log_probability(logits: NDArray[np.float32], token: int) -> float:
+    """How likely the model thought a token among all of them, whatever a grammar allows."""
+    over = logits - logits[token]
+    top = over.max()  # float32 would overflow beyond 88
+    return -float(top) - math.log(float(np.exp(over - top, out=over).sum()))

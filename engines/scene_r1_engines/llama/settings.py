@@ -10,7 +10,7 @@ from scene_r1_engines.errors import BadConfig
 
 KV_TYPES = ("f32", "f16", "q8_0", "q4_0")
 QUESTION_ROOM = 1024
-"""Context cells kept free for one question's own prompt, beside what it may generate."""
+"""Tokens that the words of one question may have, beside the instruction around them and what it may generate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,10 @@ class LlamaSettings:
                 raise BadConfig(f"{name} must be 0 or more seconds, got {value!r}")
         if self.late_encodes < 0:
             raise BadConfig(f"late_encodes must be 0 or more, got {self.late_encodes}")
+        if self.gpu_layers < -1:
+            raise BadConfig(f"gpu_layers must be -1 for all, or 0 or more, got {self.gpu_layers}")
+        if self.cache is not None and not self.cache.strip():
+            raise BadConfig("cache must name a folder; leave it out to keep nothing between runs")
 
     @property
     def working_threads(self) -> int:

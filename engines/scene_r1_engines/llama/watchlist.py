@@ -8,12 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from scene_r1_engines.answer_format.numbers import BOUND
 from scene_r1_engines.errors import BadFrame, BadInput, BudgetExceeded
 from scene_r1_engines.llama.model import Embedded
 from scene_r1_engines.llama.picture import check_picture, digest, fit, resized
 from scene_r1_engines.llama.prefix import Shown
 from scene_r1_engines.llama.settings import LlamaSettings
 from scene_r1_engines.manifest import ImageRules
+
+LATEST_S = BOUND - 3
+"""What an answer may speak of, with room to round up."""
 
 
 @dataclass(slots=True)
@@ -59,10 +63,13 @@ class Watchlist:
             raise BadInput(f"keyframe {keyframe_id} is not held by the reasoner; held: {sorted(self._held)}") from None
 
     def add(self, keyframe_id: int, image: NDArray[np.uint8], timestamp_s: float) -> None:
-        """Raises BadFrame, BudgetExceeded as Reasoner.watch; then nothing has changed."""
+        """Raises BadFrame, BudgetExceeded as Reasoner.watch: then nothing has changed."""
         check_picture(image, keyframe_id)
-        if not (math.isfinite(timestamp_s) and timestamp_s >= 0.0):
-            raise BadFrame(f"keyframe {keyframe_id}: timestamp_s must be 0 or more seconds, got {timestamp_s!r}")
+        if not 0.0 <= timestamp_s < LATEST_S:  # false for NaN too
+            raise BadFrame(
+                f"keyframe {keyframe_id}: timestamp_s must be in 0..{LATEST_S} seconds from the start of the "
+                f"recording, got {timestamp_s!r}"
+            )
         if keyframe_id in self._held:
             raise BadFrame(f"keyframe {keyframe_id} is held already")
         if len(self._held) >= self._settings.keyframes:
@@ -79,10 +86,19 @@ class Watchlist:
         self.last_s = max(self.last_s, timestamp_s)
 
     def picture_size(self, height: int, width: int, pixels: int) -> tuple[int, int]:
-        """(height, width) that the model is shown, of at most so many pixels as far as its own limits allow."""
+        """(height, width) that the model is shown, of at most so many pixels as far as its own limits allow.
+
+        Raises BadFrame for a picture so narrow that whole patches take more than that.
+        """
         rules = self._rules
         most = min(max(pixels, rules.min_pixels), rules.max_pixels)
-        return fit(height, width, rules.patch_multiple, rules.min_pixels, most)
+        size = fit(height, width, rules.patch_multiple, rules.min_pixels, most)
+        if size[0] * size[1] > most:
+            raise BadFrame(
+                f"a picture of {width} x {height} pixels does not fit into {most} pixels of whole patches: make "
+                "image_pixels larger, or crop it"
+            )
+        return size
 
     def remove(self, keyframe_id: int) -> None:
         """Raises BadInput for an id that is not held."""
@@ -98,11 +114,14 @@ class Watchlist:
         return [one for one in self._in_order() if one.embedded is None]
 
     def due(self, now_s: float | None) -> Watched | None:
-        """The keyframe to be encoded now. now_s: as Reasoner.settle."""
+        """The keyframe to be encoded now. now_s: as Reasoner.settle. Raises BadInput for a time that is none."""
+        if now_s is not None and not 0.0 <= now_s < LATEST_S:
+            raise BadInput(f"now_s must be in 0..{LATEST_S} seconds from the start of the recording, got {now_s!r}")
+        if now_s is not None:
+            self.last_s = max(self.last_s, now_s)
         pending = self.pending()
         if not pending or now_s is None:
             return pending[0] if pending else None
-        self.last_s = max(self.last_s, now_s)
         survived = pending[0].timestamp_s + self._settings.encode_after_s <= now_s
         return pending[0] if survived and self._last_encode_s + self._settings.encode_every_s <= now_s else None
 

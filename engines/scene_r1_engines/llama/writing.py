@@ -11,7 +11,7 @@ from scene_r1_engines.answer_format.steps import Let, Script, Verdict, Write, Wr
 from scene_r1_engines.limits import Limits
 from scene_r1_engines.llama.context import LlamaContext
 from scene_r1_engines.llama.model import LlamaModel
-from scene_r1_engines.llama.sampling import GrammarSampler
+from scene_r1_engines.llama.sampling import GrammarSampler, log_probability
 from scene_r1_engines.reasoner import Finish
 
 
@@ -43,6 +43,7 @@ class Writer:
         self._limits = limits
         self._pending: list[int] = []
         self._outcome = Outcome(Verdict(Finish.OK), "")
+        self._free = 0
         self._log_probabilities: list[float] = []
         self._written = bytearray()
 
@@ -78,28 +79,29 @@ class Writer:
         began, mine, count = time.monotonic(), bytearray(), 0
         with GrammarSampler(self._model, step.grammar) as sampler:
             while True:
-                spent = sum(self._outcome.free) >= self._limits.max_tokens
+                spent = self._free >= self._limits.max_tokens
                 over = step.tokens is not None and count >= step.tokens
                 late = step.seconds is not None and count > 0 and time.monotonic() - began >= step.seconds
                 if spent or over or late:
                     return Written(mine.decode(errors="ignore"), False)
-                token, log_probability = self._next(sampler, stop)
+                token = self._next(sampler, stop)
+                if step.counts:
+                    self._log_probabilities.append(log_probability(self._context.logits(), token))
                 count += 1
+                self._free += 1
                 piece = self._model.piece(token)
                 mine += piece
                 self._written += piece
                 self._note([token], True)
-                if step.counts:
-                    self._log_probabilities.append(log_probability)
                 text = mine.decode(errors="ignore")
                 if step.done.fullmatch(text):
                     return Written(text, True)
 
-    def _next(self, sampler: GrammarSampler, stop: Callable[[], bool]) -> tuple[int, float]:
+    def _next(self, sampler: GrammarSampler, stop: Callable[[], bool]) -> int:
         start = time.perf_counter_ns()
         self._position = self._context.decode_tokens(self._pending, self._position, self._seq, stop)
         chosen = sampler.choose(self._context.logits())
-        self._pending = [chosen[0]]
+        self._pending = [chosen]
         now = time.perf_counter_ns()
         if self._outcome.first_token_ns:
             self._outcome.decode_ns += now - start
