@@ -60,7 +60,7 @@ class ReasonerConfig:
     name: str = "llama_cpp"
     isolation: str = "process"
     image_pixels: int = 448 * 448
-    kv_type: str = "q8_0"
+    kv_type: str = "auto"
     flash_attention: bool = True
     gpu_layers: int = -1
     threads: int | None = None

@@ -7,27 +7,20 @@ from dataclasses import dataclass
 from scene_r1_engines.answer_format.bounds import Seconds
 from scene_r1_engines.manifest import PromptRules
 
-THINK = "First think about it inside <think></think>. "
-
+# Short on purpose: what a question adds to the keyframes is decoded before the first word of its answer.
 WHEN = (
-    "The pictures are from one recording of a room, which runs from {start}s to {end}s. "
-    "Find the time span in which the thing described here can be seen: {question}\n"
-    f"{THINK}"
-    "Then give the start and the end of the span in whole seconds inside <answer></answer>, "
-    "in the form <answer>5s to 10s</answer>. "
-    "If it is never seen, write <answer>not found</answer>."
+    "These are pictures of one recording of a room, from {start}s to {end}s. When is this seen: {question}\n"
+    "Think inside <think></think>, then give the span in whole seconds as <answer>5s to 10s</answer>, "
+    "or <answer>not found</answer>."
 )
 WHERE = (
-    "Find the thing described here in the picture and give its bounding box: {question}\n"
-    f"{THINK}"
-    "Then give the box inside <answer></answer> as JSON, "
-    'in the form <answer>{"bbox_2d": [x1, y1, x2, y2], "label": "what it is"}</answer>. '
-    "If it is not in the picture, write <answer>not found</answer>."
+    "Where is this in the picture: {question}\n"
+    "Think inside <think></think>, then give its box as "
+    '<answer>{"bbox_2d": [x1, y1, x2, y2], "label": "what it is"}</answer>, or <answer>not found</answer>.'
 )
 ANSWER = (
-    "The pictures are from one recording of a room. Answer this question about it: {question}\n"
-    f"{THINK}"
-    "Then give a short answer inside <answer></answer>."
+    "These are pictures of one recording of a room. {question}\n"
+    "Think inside <think></think>, then answer in a few words inside <answer></answer>."
 )
 
 

@@ -57,3 +57,8 @@ def library() -> Library:
     if lacking:
         raise MissingExtra("vlm", "the llama_cpp reasoner", f"this llama-cpp-python has no {', '.join(lacking)}")
     return Library(llama_cpp, mtmd_cpp, __version__)
+
+
+def offloads() -> bool:
+    """Whether this build of llama.cpp has a GPU to put layers on. Raises MissingExtra as `library`."""
+    return bool(library().llama.llama_supports_gpu_offload())

@@ -21,6 +21,7 @@ from scene_r1_engines.llama.context import LlamaContext, Stopped
 from scene_r1_engines.llama.conversation import Conversation, Stretch
 from scene_r1_engines.llama.embedding_cache import EmbeddingCache
 from scene_r1_engines.llama.keyframes import Keyframes
+from scene_r1_engines.llama.library import offloads
 from scene_r1_engines.llama.model import Embedded, LlamaModel
 from scene_r1_engines.llama.prefix import PREFIX, QUESTION, Prefix, decode_stretch
 from scene_r1_engines.llama.room import context_cells, largest_tokens
@@ -43,8 +44,8 @@ class LlamaReasoner:
     def __init__(self, settings: LlamaSettings) -> None:
         """Load the model. Raises BadModelFile for a folder that its manifest does not vouch for, BadConfig for settings
         that ask more than the model was trained for, MissingExtra."""
-        self.settings = settings
         vouched = vouch(settings.model, settings.verify_files)
+        self.settings = settings = settings.resolved(settings.gpu_layers != 0 and offloads())
         self.manifest = vouched.manifest
         rules = self.manifest.image
         self.grounding_pixels = rules.grounding_pixels

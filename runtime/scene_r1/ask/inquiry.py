@@ -113,7 +113,11 @@ class Inquiry:
             stopped = self._stopped()
             if stopped is not None:
                 return stopped
-            look = self._looked_at(keyframe, box)
+            try:
+                look = self._looked_at(keyframe, box)
+            except BadAnswer as error:
+                self._unread = error
+                continue
             self._pointed.append(_Pointed(keyframe, box, said.rationale, look))
             placed = placed or look.lifted.box is not None
         return Finish.OK if placed else Finish.NOT_FOUND

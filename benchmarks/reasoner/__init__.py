@@ -1,0 +1,1 @@
+"""What a question over many keyframes costs: `python -m benchmarks.reasoner`."""
