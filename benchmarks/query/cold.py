@@ -27,7 +27,7 @@ def cold_start(model: Path, data: Path | None, options: dict[str, Any]) -> dict[
     spawned_ns = time.monotonic_ns()
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.query.cold", said, str(spawned_ns)],
-        cwd=Path(__file__).resolve().parent.parent,
+        cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
         check=False,
