@@ -91,7 +91,7 @@ def _config(
         if "lora_A" not in shapes or "lora_B" not in shapes or not shapes["lora_A"] or shapes["lora_A"][0] < 1:
             raise BadModelFile(folder / WEIGHTS, f"{module[:120]} has no pair of lora_A and lora_B")
         ranks[module] = shapes["lora_A"][0]
-        own = [value for one, value in patterns.items() if module == one or module.endswith(f".{one}")]
+        own = [value for one, value in patterns.items() if f".{module}".endswith(f".{_today(one)}")]
         alphas[module] = own[0] if own else alpha
     if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in alphas.values()):
         raise BadModelFile(folder / CONFIG, "lora_alpha must be a number")

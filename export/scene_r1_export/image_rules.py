@@ -39,8 +39,9 @@ def _pixels(path: Path, given: Mapping[str, Any]) -> tuple[int, int]:
     """The smallest and the largest number of pixels. Newer files say it as `size`, in spite of the names there."""
     size = given.get("size")
     size = size if isinstance(size, Mapping) else {}
-    least = given.get("min_pixels", size.get("shortest_edge"))
-    most = given.get("max_pixels", size.get("longest_edge"))
+    least, most = given.get("min_pixels"), given.get("max_pixels")  # also there and null
+    least = size.get("shortest_edge") if least is None else least
+    most = size.get("longest_edge") if most is None else most
     for value in (least, most):
         if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 40:
             raise BadModelFile(path, f"says no min_pixels and max_pixels, or impossible ones: {str(value)[:40]}")

@@ -44,5 +44,6 @@ def context_cells(
             f"{settings.keyframes} keyframes of {shown} tokens and a question take {positions} positions; the model "
             f"was trained for {most_positions}: hold fewer keyframes, or make image_pixels or answer_tokens smaller"
         )
-    cells = opening + settings.keyframes * (shown + around) + largest_tokens(settings, rules) + asked
+    # the opening stands twice: before the keyframes, and before a picture that is looked at alone
+    cells = 2 * opening + settings.keyframes * (shown + around) + largest_tokens(settings, rules) + asked
     return -(-cells // 256) * 256

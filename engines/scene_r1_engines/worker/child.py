@@ -146,7 +146,8 @@ class Desk:
         self._time_known = True
 
     def _answer(self, order: Ask) -> object:
-        limits = order.limits(lambda: self._block.cancelled == order.number)
+        # not ==: a later question that was given up as well must not hide that this one was
+        limits = order.limits(lambda: self._block.cancelled >= order.number)
         if order.method == "when":
             return self._reasoner.when(order.question, limits)
         if order.method == "answer":

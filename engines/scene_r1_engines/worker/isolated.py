@@ -51,7 +51,7 @@ class IsolatedReasoner:
     for them, and they may be watched again.
 
     `watch` and `forget` never wait for the worker, so what its reasoner refuses (and what fails while it settles) is
-    raised by the next `watch`, `forget` or `settle`. In between the worker settles by itself, in short steps, up to
+    raised by the next `watch` or `settle`. In between the worker settles by itself, in short steps, up to
     the stream's time as `settle` last told it or as the latest keyframe says.
 
     For several threads: questions take turns, and one that waits for its turn does so until its deadline
@@ -124,8 +124,8 @@ class IsolatedReasoner:
             supervisor.parcels.watch(keyframe_id, own, float(timestamp_s))
 
     def forget(self, keyframe_id: int) -> None:
-        """As Reasoner.forget."""
-        with self._noting() as supervisor:
+        """As Reasoner.forget. What is due to be raised is left to the next call, so a BadInput is about this id."""
+        with self._noting(raise_due=False) as supervisor:
             supervisor.parcels.forget(keyframe_id)
 
     def settle(self, now_s: float | None = None, deadline_ns: int | None = None) -> bool:
@@ -176,12 +176,12 @@ class IsolatedReasoner:
         self.close()
 
     @contextmanager
-    def _noting(self) -> Iterator[Supervisor]:
-        """To note something for the worker; raises what is due to be raised first."""
+    def _noting(self, raise_due: bool = True) -> Iterator[Supervisor]:
+        """To note something for the worker. raise_due: what is due to be raised is, and then nothing is noted."""
         supervisor = self._supervisor
         with supervisor.changed:
             supervisor.check()
-            if supervisor.faults:
+            if raise_due and supervisor.faults:
                 raise supervisor.faults.popleft()
             yield supervisor
             supervisor.hand_over()

@@ -32,7 +32,8 @@ class SharedBlock:
 
     @property
     def cancelled(self) -> int:
-        """The number of the last question that its caller gave up; 0 = none."""
+        """The number of the last question that its caller gave up; 0 = none. Questions take turns, so whatever is still
+        at work under a lower number was given up too."""
         return self._flags[CANCELLED]
 
     @cancelled.setter

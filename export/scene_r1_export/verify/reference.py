@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from scene_r1_engines.errors import BadModelFile, MissingExtra
 from scene_r1_engines.manifest import Manifest
+from scene_r1_export.adapter import read_adapter, write_for_peft
 from scene_r1_export.verify.cases import Case
 from scene_r1_export.verify.exported import PICTURE
 
@@ -20,13 +23,17 @@ from scene_r1_export.verify.exported import PICTURE
 class Reference:
     """A checkpoint folder in transformers, eager attention, on the CPU.
 
-    Raises MissingExtra without torch and transformers, BadModelFile for a folder that transformers cannot load.
+    adapter: vetted, and told to PEFT by the names that the export merges by. Raises MissingExtra without torch,
+    transformers or what an adapter needs, BadModelFile for a folder that transformers cannot load and for an adapter
+    that cannot be used.
     """
 
     def __init__(self, checkpoint: str | os.PathLike[str], manifest: Manifest, adapter: str | None = None) -> None:
+        lora = None if adapter is None else read_adapter(Path(adapter))
         try:
             self._torch: Any = import_module("torch")
             transformers: Any = import_module("transformers")
+            peft: Any = None if lora is None else import_module("peft")
         except ImportError as error:
             raise MissingExtra("export", "comparing with the original implementation", str(error)) from None
         if not sys.stderr.isatty():
@@ -44,9 +51,10 @@ class Reference:
             self._model = getattr(transformers, kind).from_pretrained(
                 folder, dtype=self._torch.float32, attn_implementation="eager", local_files_only=True
             )
-            if adapter is not None:
-                peft: Any = import_module("peft")
-                self._model = peft.PeftModel.from_pretrained(self._model, adapter).merge_and_unload()
+            if lora is not None:
+                with TemporaryDirectory(prefix="scene-r1-") as told:
+                    write_for_peft(lora, Path(told))
+                    self._model = peft.PeftModel.from_pretrained(self._model, told).merge_and_unload()
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
             self._processor = processor.from_pretrained(
                 folder, min_pixels=rules.min_pixels, max_pixels=rules.max_pixels, local_files_only=True
@@ -106,8 +114,8 @@ class Reference:
         """(3, 1, n) rotary positions of a video as Qwen2.5-VL was trained: what follows a video begins after the
         largest of its positions, the times included.
 
-        transformers 5.3 and later continue after the largest *spatial* position instead (their issue 45381), so that
-        words may stand before the pictures they follow; up to 5.2, and wherever a video is short, both are the same.
+        transformers 5.3 and later continue after the largest *spatial* position instead, so that words may stand before
+        the pictures they follow; up to 5.2, and wherever a video is short, both are the same.
         """
         torch = self._torch
         merge = self._processor.merge_size
