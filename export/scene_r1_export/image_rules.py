@@ -42,10 +42,13 @@ def _pixels(path: Path, given: Mapping[str, Any]) -> tuple[int, int]:
     least, most = given.get("min_pixels"), given.get("max_pixels")  # also there and null
     least = size.get("shortest_edge") if least is None else least
     most = size.get("longest_edge") if most is None else most
-    for value in (least, most):
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 40:
-            raise BadModelFile(path, f"says no min_pixels and max_pixels, or impossible ones: {str(value)[:40]}")
-    return int(least), int(most)
+    return _count(path, least), _count(path, most)
+
+
+def _count(path: Path, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 40:
+        raise BadModelFile(path, f"says no min_pixels and max_pixels, or impossible ones: {str(value)[:40]}")
+    return value
 
 
 def _check_processing(path: Path, given: Mapping[str, Any], architecture: Architecture) -> None:

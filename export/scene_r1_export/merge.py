@@ -38,7 +38,10 @@ def merge(checkpoint: Checkpoint, adapter: Adapter, folder: Path, scratch: Path)
         one.mkdir()
     checkpoint.stage(staged)
     logger.info("merging %s into %s", adapter.folder, checkpoint.folder)
-    model: Any = transformers.AutoModelForImageTextToText.from_pretrained(staged, dtype=torch.float32)
+    try:
+        model: Any = transformers.AutoModelForImageTextToText.from_pretrained(staged, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BadModelFile(checkpoint.folder, f"transformers cannot load it: {str(error)[:300]}") from error
     _check_fit(model, adapter, torch.nn.Linear)
     write_for_peft(adapter, told)
     try:

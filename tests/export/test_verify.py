@@ -124,6 +124,8 @@ def test_given_pictures_take_the_place_of_the_built_in_ones(
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [case["name"] for case in result["cases"]] == ["mug.png"]
     assert result["video_max_logit_diff"] is None
+    assert result["streamed_max_logit_diff"] is None  # one picture is no stream
+    assert [case.name for case in cases_from([path, path])] == ["mug.png", "mug.png", "keyframes"]
 
 
 def test_a_file_that_is_no_picture_is_refused(tmp_path: Path) -> None:
@@ -161,7 +163,9 @@ def test_a_lossy_type_is_reported_and_not_judged_by_its_logits() -> None:
 
 def test_a_nan_anywhere_is_a_fault() -> None:
     nan = float("nan")
-    assert Report("m", "F32", "F32", True, (CaseReport("a", False, nan, True, None, nan),), nan).faults() != []
+    report = Report("m", "F32", "F32", True, (CaseReport("a", False, nan, True, None, nan),), nan)
+    assert len(report.faults()) == 3
+    assert json.loads(json.dumps(report.to_json(), allow_nan=False))["max_logit_diff"] is None
 
 
 def test_made_pictures_are_the_same_for_the_same_seed_and_not_flat() -> None:

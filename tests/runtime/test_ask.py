@@ -27,7 +27,7 @@ from scene_r1.locate import locate, look_at
 from scene_r1.memory import Keyframe, SceneMemory
 from scene_r1.timings import Timings
 from scene_r1_engines.depth_cut import DepthCut
-from scene_r1_engines.errors import BadAnswer, BadQuestion, EngineFailed
+from scene_r1_engines.errors import BadAnswer, BadInput, BadQuestion, EngineFailed
 from scene_r1_engines.limits import Limits
 from scene_r1_engines.reasoner import Finish
 from scene_r1_engines.segmenter import open_segmenter
@@ -186,6 +186,16 @@ def test_one_view_that_came_to_nothing_does_not_spoil_the_others(fault) -> None:
 def test_answers_that_cannot_be_read_in_any_view_are_a_fault() -> None:
     with pytest.raises(BadAnswer, match="no box in it"):
         asked(ScriptedReasoner(lambda index: BadAnswer("no box in it")))
+
+
+def test_a_view_that_cannot_be_read_is_no_fault_where_another_says_that_it_is_not_there() -> None:
+    answer = asked(ScriptedReasoner(lambda index: BadAnswer("no box in it") if index == 2 else Finish.NOT_FOUND))
+    assert answer.status is Status.NOT_FOUND
+
+
+def test_a_reasoner_that_has_lost_all_keyframes_is_a_fault_and_not_bad_input() -> None:
+    with pytest.raises(EngineFailed, match="lost a keyframe"):
+        asked(ScriptedReasoner(lambda index: BadInput("keyframe 2 is not held")))
 
 
 def test_a_box_beyond_the_picture_is_a_fault_of_the_model_and_not_of_the_caller() -> None:

@@ -138,6 +138,8 @@ def test_people_read_the_status_what_the_model_thought_and_where_the_time_went(w
         (["--segmenter", "sam9"], "there is no segmenter"),
         (["--reasoner", "openai"], "--url"),
         (["--reasoner", "openai", "--url", "http://h/v1"], "--model-name"),
+        (["--reasoner", "openai", "--url", "http://h/v1", "--cache", "x"], "--cache does nothing"),
+        (["--url", "http://h/v1"], "--url does nothing with the reasoner llama_cpp"),
         (["--config", "ABSENT"], "cannot be read"),
         (["--out", "TAKEN"], "is not a folder"),
         (["RECORDING", "ABSENT"], "ABSENT"),
@@ -154,6 +156,8 @@ def test_what_cannot_be_asked_is_one_line_and_leaves_nothing(
         arguments[2] = change[1]
     elif change[0] == "RECORDING":
         arguments[1] = change[1]
+    elif "openai" in change:
+        arguments = [*arguments[:3], *change]  # without what only a model on the device has
     else:
         arguments += change
     assert main(arguments) == 2

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1_engines.answer_format.numbers import BOUND
+from scene_r1_engines.errors import BadModelFile
 from scene_r1_engines.llama.model import Embedded, LlamaModel
 from scene_r1_engines.manifest import Manifest
 
@@ -49,10 +50,16 @@ class Conversation:
         opening = [f"<|im_start|>system\n{system}<|im_end|>\n"] if system else []
         self.opening = tuple(model.tokens("".join([*opening, "<|im_start|>user\n"]), special=True))
         """Before the first picture or word of the user."""
-        (self._vision_start,) = model.tokens("<|vision_start|>", special=True)
-        (self._vision_end,) = model.tokens("<|vision_end|>", special=True)
+        self._vision_start = self._control("<|vision_start|>", manifest)
+        self._vision_end = self._control("<|vision_end|>", manifest)
         self._closing = tuple(model.tokens("<|im_end|>\n<|im_start|>assistant\n", special=True))
         self._newline = tuple(model.tokens("\n"))
+
+    def _control(self, name: str, manifest: Manifest) -> int:
+        tokens = self._model.tokens(name, special=True)
+        if len(tokens) != 1:
+            raise BadModelFile(manifest.text.file, f"has no token {name}: this is no text model of the Qwen-VL family")
+        return tokens[0]
 
     def head(self) -> Stretch:
         """What stands before all keyframes."""

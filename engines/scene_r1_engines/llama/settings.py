@@ -21,7 +21,7 @@ class LlamaSettings:
     kv_type: of the KV cache; q8_0 and q4_0 need flash_attention. auto: q8_0 where layers are on a GPU, else f16, which
     takes 1.9 times the memory and on a CPU a third of the time. gpu_layers: on the GPU, -1 = all (none where
     llama.cpp was built without one). threads: None leaves one core to the camera. batch: tokens a decode step.
-    answer_tokens: the most that one question may generate.
+    answer_tokens: the most that one question may generate, whatever its Limits allow.
 
     encode_after_s: a keyframe is encoded once it has survived so long. encode_every_s: and no more often than this.
     late_encodes: pending keyframes that a question encodes before it is answered.

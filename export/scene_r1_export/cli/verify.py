@@ -39,7 +39,8 @@ def _show(report: Report) -> None:
     for case in report.cases:
         tokens = "same tokens" if case.first_difference is None else f"token {case.first_difference} differs"
         print(f"  {case.name:<20} logits within {case.max_logit_diff:.1e}   {tokens}")
-    print(f"streamed against at once: logits within {report.streamed_max_logit_diff:.1e}")
+    if report.streamed_max_logit_diff is not None:
+        print(f"streamed against at once: logits within {report.streamed_max_logit_diff:.1e}")
     for fault in report.faults():
         print(f"WRONG: {fault}")
     print("not what the checkpoint is" if report.faults() else "ok")

@@ -45,7 +45,8 @@ def built_in_cases(video: bool) -> list[Case]:
 
 
 def cases_from(paths: Sequence[Path]) -> list[Case]:
-    """One case for each picture file. Raises BadInput for a file that is no picture."""
+    """One case for each picture file, and from two on the first three of them as keyframes. Raises BadInput for a file
+    that is no picture."""
     import cv2
 
     cases = []
@@ -54,6 +55,10 @@ def cases_from(paths: Sequence[Path]) -> list[Case]:
         if bgr is None:
             raise BadInput(f"{path}: is missing or no picture that OpenCV reads")
         cases.append(Case(path.name, (np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8),)))
+    if len(cases) > 1:
+        few = cases[:3]
+        pictures = tuple(case.pictures[0] for case in few)
+        cases.append(Case("keyframes", pictures, tuple(2.4 * i for i in range(len(few)))))
     return cases
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,25 +29,26 @@ class CaseReport:
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,
-            "max_logit_diff": self.max_logit_diff,
+            "max_logit_diff": _number(self.max_logit_diff),
             "same_tokens": self.same_tokens,
             "same_greedy": self.first_difference is None,
             "first_difference": self.first_difference,
-            "max_box_error_px": self.max_box_error_px,
+            "max_box_error_px": _number(self.max_box_error_px),
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """All cases. reference: whether a checkpoint was there to compare with; without one the cases say only how far the
-    streamed way is from the one-shot way. streamed_max_logit_diff: between these two, over the keyframe cases."""
+    streamed way is from the one-shot way. streamed_max_logit_diff: between these two, over the keyframe cases;
+    None where there was none."""
 
     name: str
     quantization: str
     vision_quantization: str
     reference: bool
     cases: tuple[CaseReport, ...]
-    streamed_max_logit_diff: float
+    streamed_max_logit_diff: float | None
 
     @property
     def tolerance(self) -> float | None:
@@ -65,12 +68,12 @@ class Report:
                 found.append(f"{case.name}: greedy token {case.first_difference} differs")
             if not case.max_box_error_px <= BOX_TOLERANCE_PX:
                 found.append(f"{case.name}: boxes are off by {case.max_box_error_px:.2f} px")
-        if not self.streamed_max_logit_diff <= 2e-3:
+        if self.streamed_max_logit_diff is not None and not self.streamed_max_logit_diff <= 2e-3:
             found.append(f"streaming changes logits by {self.streamed_max_logit_diff:.2g}")
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers; None where a kind of case was not run."""
+        """Plain numbers; None where a kind of case was not run, and for what is no number: that is among the faults."""
         pictures = [case for case in self.cases if not case.video]
         videos = [case for case in self.cases if case.video]
         return {
@@ -80,10 +83,18 @@ class Report:
             "quantization": self.quantization,
             "vision_quantization": self.vision_quantization,
             "reference": self.reference,
-            "max_logit_diff": max((case.max_logit_diff for case in pictures), default=None),
-            "video_max_logit_diff": max((case.max_logit_diff for case in videos), default=None),
-            "streamed_max_logit_diff": self.streamed_max_logit_diff,
-            "max_box_error_px": max((case.max_box_error_px for case in self.cases), default=None),
-            "same_greedy": all(case.first_difference is None for case in self.cases),
+            "max_logit_diff": _worst([case.max_logit_diff for case in pictures]),
+            "video_max_logit_diff": _worst([case.max_logit_diff for case in videos]),
+            "streamed_max_logit_diff": _number(self.streamed_max_logit_diff),
+            "max_box_error_px": _worst([case.max_box_error_px for case in self.cases]),
+            "same_greedy": all(case.first_difference is None for case in self.cases) if self.cases else None,
             "cases": [case.to_json() for case in self.cases],
         }
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _worst(values: Sequence[float]) -> float | None:
+    return None if not values or any(not math.isfinite(value) for value in values) else max(values)

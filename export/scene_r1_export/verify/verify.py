@@ -35,12 +35,13 @@ def verify(
         manifest = exported.manifest
         cases = cases_from(pictures) if pictures else built_in_cases(manifest.family == "qwen2_5_vl")
         reference = None if checkpoint is None else Reference(checkpoint, manifest, adapter)
-        reports, streamed = [], 0.0
+        reports: list[CaseReport] = []
+        streamed: float | None = None
         for case in cases:
             run = exported.run(case, GREEDY)
             if case.seconds:
                 again = exported.streamed(case, GREEDY)
-                streamed = float(np.maximum(streamed, np.abs(again.logits - run.logits).max()))  # keeps a NaN
+                streamed = float(np.maximum(streamed or 0.0, np.abs(again.logits - run.logits).max()))  # keeps a NaN
             if reference is not None:
                 reports.append(_compared(case, run, reference, manifest.image.box_space))
             advance()

@@ -15,7 +15,7 @@ from scene_r1.lift import Lifter
 from scene_r1.locate import FirstLook, followed, look_at
 from scene_r1.memory import Keyframe
 from scene_r1.timings import Timings
-from scene_r1_engines.errors import BadAnswer, BadInput, BadPrompt, SceneR1Error
+from scene_r1_engines.errors import BadAnswer, BadInput, BadPrompt, EngineFailed, SceneR1Error
 from scene_r1_engines.limits import Limits
 from scene_r1_engines.reasoner import Finish, ImageGrounding, LabelledBox, Reasoner, TextAnswer, TimeGrounding
 from scene_r1_engines.segmenter import Segmenter
@@ -77,6 +77,7 @@ class Inquiry:
         self._frames: dict[int, RgbdFrame] = {}
         self._late_encodes = 0
         self._unread: SceneR1Error | None = None
+        self._read = 0  # views whose answer could be read
         self._unfinished = Finish.NOT_FOUND  # how a view ended that neither found the thing nor missed it
 
     def when(self) -> Finish:
@@ -101,9 +102,13 @@ class Inquiry:
         """
         try:
             said = self._grounded(keyframe)
-        except (BadAnswer, BadInput) as error:
+        except BadAnswer as error:
             self._unread = error
             return Finish.NOT_FOUND
+        except BadInput as error:  # which keyframes there are is not the caller's to know
+            self._unread = EngineFailed(f"{self._scene.reasoner.name} has lost a keyframe: {error}")
+            return Finish.NOT_FOUND
+        self._read += said.finish in (Finish.OK, Finish.NOT_FOUND)
         if said.finish is not Finish.OK:
             if said.finish is not Finish.NOT_FOUND:
                 self._unfinished = said.finish
@@ -116,7 +121,7 @@ class Inquiry:
             try:
                 look = self._looked_at(keyframe, box)
             except BadAnswer as error:
-                self._unread = error
+                self._unread, self._read = error, self._read - 1
                 continue
             self._pointed.append(_Pointed(keyframe, box, said.rationale, look))
             placed = placed or look.lifted.box is not None
@@ -125,11 +130,11 @@ class Inquiry:
     def nowhere(self) -> Answer:
         """The answer when no view shows a thing that has a place in the world.
 
-        Raises BadAnswer, or BadInput, where nothing else came of any view.
+        Raises BadAnswer, or EngineFailed, where no view's answer could be read.
         """
         if self._pointed:
             return self.unfinished(Finish.NOT_FOUND, "lift")
-        if self._unread is not None:
+        if self._unread is not None and self._read <= 0:
             raise self._unread
         return self.unfinished(self._unfinished, "where")
 
@@ -230,8 +235,8 @@ class Inquiry:
     def _reason(self, finish: Finish, stage: str) -> str:
         if finish is Finish.TRUNCATED:
             return (
-                f"the model was cut off at '{stage}' before it had finished: raise max_tokens, now "
-                f"{self._limits.max_tokens}, or ask for something shorter"
+                f"the model was cut off at '{stage}' before it had finished: raise max_tokens in the settings, or ask "
+                "for something shorter"
             )
         if finish is Finish.TIMED_OUT:
             return f"the time ran out at '{stage}': raise the timeout, think less or hold fewer keyframes"

@@ -27,9 +27,9 @@ def run(args: argparse.Namespace) -> int:
     with open_source(args.recording) as source, open_session(config, args.model) as session:
         watch(source, session)
         answer = session.ask(question, task=args.task)
-        if args.out is not None:
+        say(answer)
+        if args.json:
+            print(json.dumps(answer.to_json()), flush=True)
+        if args.out is not None:  # last: a disk that is full must not cost the answer
             save(Path(args.out), answer, session)
-    say(answer)
-    if args.json:
-        print(json.dumps(answer.to_json()))
     return answer.status.exit_code

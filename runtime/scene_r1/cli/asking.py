@@ -10,6 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scene_r1.answer import Answer
 from scene_r1.cli.locate import say_box, say_engines, write
 from scene_r1.cli.progress import progress
@@ -18,9 +21,14 @@ from scene_r1.drawing import contact_sheet
 from scene_r1.reasoner_config import ISOLATIONS
 from scene_r1.session import TASKS, Session
 from scene_r1.sources import FrameSource
+from scene_r1_engines.errors import BadConfig
 from scene_r1_engines.reasoner import REASONERS
 
 Table = TypeVar("Table")
+
+SERVER_ONLY = ("url", "model_name", "api_key_env")
+DEVICE_ONLY = ("model", "cache", "threads", "gpu_layers", "isolation")
+"""Options that one reasoner has and the other has not."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +58,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def effective(args: argparse.Namespace) -> Config:
-    """The settings of the file with what the command line says in their place. Raises BadConfig."""
+    """The settings of the file with what the command line says in their place. Raises BadConfig, also for options of
+    another reasoner than the one that is asked."""
     config = with_options(load_config(args.config), args.keyframes, args.segmenter)
     server = _with(config.reasoner.server, {"url": args.url, "model": args.model_name, "api_key_env": args.api_key_env})
     reasoner = _with(
@@ -65,6 +74,11 @@ def effective(args: argparse.Namespace) -> Config:
             "server": server,
         },
     )
+    for option in SERVER_ONLY if reasoner.name != "openai" else DEVICE_ONLY:
+        if getattr(args, option) is not None:
+            raise BadConfig(
+                f"--{option.replace('_', '-')} does nothing with the reasoner {reasoner.name}: leave it out"
+            )
     limits = _with(
         config.limits,
         {
@@ -114,17 +128,15 @@ def say(answer: Answer) -> None:
 
 
 def save(folder: Path, answer: Answer, session: Session) -> None:
-    """The answer's files, each whole or absent; without evidence the picture shows the keyframes."""
-    keyframes = [keyframe.frame() for keyframe in session.memory]
-    captions = [f"frame {frame.index}" for frame in keyframes]
-    write(
-        folder,
-        answer,
-        session.frames(answer),
-        session.config,
-        "picture.png",
-        lambda: contact_sheet(keyframes, captions),
-    )
+    """The answer's files, each whole or absent; without evidence the picture shows the keyframes, and where there is
+    none of them either there is no picture."""
+
+    def sheet() -> NDArray[np.uint8]:
+        keyframes = [keyframe.frame() for keyframe in session.memory]
+        return contact_sheet(keyframes, [f"frame {frame.index}" for frame in keyframes])
+
+    seen = session.frames(answer)
+    write(folder, answer, seen, session.config, "picture.png", sheet if len(session.memory) else None)
 
 
 def printable(text: str) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from scene_r1.answer import Answer
 from scene_r1.cli import OK
 from scene_r1.cli.asking import add_options, effective, save, say, watch
 from scene_r1.files import check_output_folder
@@ -46,13 +47,16 @@ def _answer(line: str, task: Task, session: Session, folder: Path | None, as_jso
     try:
         question, task = _command(line, task)
         answer = session.ask(question, task=task)
+        _say(answer, as_json)
         if folder is not None:
             save(folder, answer, session)
     except SceneR1Error as error:
         print(f"scene-r1 chat: {error}", file=sys.stderr)
         if as_json:
             print(json.dumps({"error": type(error).__name__, "reason": str(error)}), flush=True)
-        return
+
+
+def _say(answer: Answer, as_json: bool) -> None:
     if as_json:
         print(json.dumps(answer.to_json()), flush=True)
     else:

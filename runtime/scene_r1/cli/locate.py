@@ -130,14 +130,17 @@ def write(
     name: str = "evidence.png",
     sheet: Callable[[], NDArray[np.uint8]] | None = None,
 ) -> None:
-    """The answer's files, each whole or absent. name: of the picture; sheet: draws it where there is no evidence."""
+    """The answer's files, each whole or absent. name: of the picture; sheet: draws it where there is no evidence,
+    without one there is then no picture."""
     make_folder(folder)
     write_text(folder / "answer.json", json.dumps(answer.to_json(), indent=2) + "\n")
     save_config(config, folder / "config.toml")
     boxes = [] if answer.box_3d is None else [(answer.box_3d, BOX_COLOR)]
     write_ply(folder / "object.ply", answer.xyz, answer.rgb, boxes)
-    picture = evidence_sheet(exhibits(answer, frames)) if frames or sheet is None else sheet()
-    write_png(folder / name, picture)
+    if frames:
+        write_png(folder / name, evidence_sheet(exhibits(answer, frames)))
+    elif sheet is not None:
+        write_png(folder / name, sheet())
     print(f"wrote answer.json, object.ply, {name}, config.toml to {folder}", file=sys.stderr)
 
 
