@@ -137,6 +137,7 @@ class Connection:
             while not attempt.done(POLL_S):
                 self._check(limits)
                 if time.monotonic() > ends:
+                    self._check(limits)  # the deadline may be what has just passed
                     raise self._too_slow()
             return attempt.reply()
         finally:
