@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,37 @@ MOST_FAILURES = 3
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
+class Accounting(Protocol):
+    """A reasoner that learns only later what was refused or lost, and says what it holds, or is still to be handed."""
+
+    @property
+    def held(self) -> frozenset[int]: ...
+
+
+class Wanted:
+    """The keyframes that the reasoner is to watch, and their clock: the part of a session that a replay needs.
+
+    A reasoner in a worker asks for them from a thread of its own, which lives until that reasoner is let go of. So it
+    gets this and not the session, which would else keep itself alive through that thread.
+    """
+
+    def __init__(self) -> None:
+        self.start_ns: int | None = None
+        """timestamp_ns of the first frame, which is 0 s; None before it."""
+        self.keyframes: tuple[Keyframe, ...] = ()
+        """In order of time; replaced, never changed, for it is read by that thread."""
+
+    def again(self) -> Iterator[tuple[int, NDArray[np.uint8], float]]:
+        """As a Replay; from any thread."""
+        for keyframe in self.keyframes:
+            yield keyframe.index, keyframe.image(), self.seconds(keyframe)
+
+    def seconds(self, keyframe: Keyframe) -> float:
+        """A keyframe's time since the start of the recording."""
+        return (keyframe.timestamp_ns - (self.start_ns or 0)) / 1e9
+
+
 class Session:
     """Streams frames and answers questions about them. A context manager that owns its engines; for one thread.
 
@@ -49,7 +80,7 @@ class Session:
     def __init__(
         self, reasoner: Callable[[Replay], Reasoner], segmenter: Segmenter, config: Config | None = None
     ) -> None:
-        """reasoner: opens the reasoner; it is given `keyframes_again`, for one that lives in a worker process."""
+        """reasoner: opens the reasoner; it is given a Replay, for one that lives in a worker process."""
         self.config = config or Config()
         keyframes, memory = self.config.keyframes, self.config.memory
         self.selector = KeyframeSelector(keyframes.k, keyframes.selection, keyframes.observation)
@@ -58,12 +89,11 @@ class Session:
         self.failures = 0
         """How often the reasoner broke while nobody asked."""
         self._fault: SceneR1Error | None = None  # the last of them, since the last question
-        self._start_ns: int | None = None
-        self._held: tuple[Keyframe, ...] = ()  # replaced, never changed: `keyframes_again` runs in another thread
+        self._wanted = Wanted()
         self._watched: set[int] = set()
         with ExitStack() as stack:
             self.segmenter = stack.enter_context(segmenter)
-            self.reasoner = stack.enter_context(reasoner(self.keyframes_again))
+            self.reasoner = stack.enter_context(reasoner(self._wanted.again))
             self._engines = stack.pop_all()
 
     def take(self, frame: RgbdFrame, idle_s: float = 0.0) -> Decision:
@@ -72,10 +102,10 @@ class Session:
         idle_s: how long the reasoner may work before this returns. 0: it learns the time; one in this process then
         encodes one keyframe at the most, where one is due, and one in a worker works on by itself.
         """
-        if self._start_ns is None:
-            self._start_ns = frame.timestamp_ns
+        if self._wanted.start_ns is None:
+            self._wanted.start_ns = frame.timestamp_ns
         decision = self._keep(self.selector.offer(frame))
-        now_s = (frame.timestamp_ns - self._start_ns) / 1e9
+        now_s = (frame.timestamp_ns - self._wanted.start_ns) / 1e9
         self._settle(now_s, time.monotonic_ns() + round(idle_s * 1e9))
         return decision
 
@@ -114,14 +144,13 @@ class Session:
         with clock.stage("watch"):
             self._keep(self.selector.settle())
             self._mend()
-        scene = Scene(self._held, self._start_ns or 0, self.reasoner, self.segmenter, self.lifter)
+        scene = Scene(self._wanted.keyframes, self._wanted.start_ns or 0, self.reasoner, self.segmenter, self.lifter)
         ask = find if task == "find" else in_words
         return ask(question, limits or self.config.limits.from_now(), scene, clock)
 
     def keyframes_again(self) -> Iterator[tuple[int, NDArray[np.uint8], float]]:
         """What the reasoner watches, in order of time; may be called from any thread."""
-        for keyframe in self._held:
-            yield keyframe.index, keyframe.image(), self._seconds(keyframe)
+        return self._wanted.again()
 
     def frames(self, answer: Answer) -> list[RgbdFrame]:
         """The frames of an answer's evidence, in its order, as the memory holds them."""
@@ -140,13 +169,14 @@ class Session:
         """Carry a decision out in the memory, and show the reasoner what has changed there."""
         decision = kept_in_step(decision, self.selector, self.memory)
         if decision.inserted is not None or decision.evicted is not None:
-            self._held = tuple(self.memory)
+            self._wanted.keyframes = tuple(self.memory)
             self._show()
         return decision
 
     def _show(self) -> None:
         """Make what the reasoner watches what the memory holds, as far as it works."""
-        held = {keyframe.index: keyframe for keyframe in self._held}
+        held = {keyframe.index: keyframe for keyframe in self._wanted.keyframes}
+        self._strike()
         try:
             for index in sorted(self._watched - held.keys()):
                 with suppress(BadInput):  # it is not held: that is what is wanted
@@ -154,7 +184,7 @@ class Session:
                 self._watched.discard(index)
             for index in sorted(held.keys() - self._watched):
                 # what the memory holds and not the camera's picture: so a replay shows the reasoner the same pixels
-                self.reasoner.watch(index, held[index].image(), self._seconds(held[index]))
+                self.reasoner.watch(index, held[index].image(), self._wanted.seconds(held[index]))
                 self._watched.add(index)
         except SceneR1Error as error:  # one in a worker says here what it refused a while ago
             self._note(error)
@@ -181,15 +211,19 @@ class Session:
 
     @property
     def _in_step(self) -> bool:
-        return self._watched == {keyframe.index for keyframe in self._held}
+        self._strike()
+        return self._watched == {keyframe.index for keyframe in self._wanted.keyframes}
+
+    def _strike(self) -> None:
+        """Strike off what the reasoner was shown and has refused or lost since: it is to be shown that again. What it
+        is to forget stays, so that it is told to."""
+        if isinstance(self.reasoner, Accounting):
+            self._watched -= {keyframe.index for keyframe in self._wanted.keyframes} - self.reasoner.held
 
     def _note(self, error: SceneR1Error) -> None:
         self.failures += 1
         self._fault = error
         log.info("the reasoner failed, the stream goes on: %s", error)
-
-    def _seconds(self, keyframe: Keyframe) -> float:
-        return (keyframe.timestamp_ns - (self._start_ns or 0)) / 1e9
 
 
 def open_session(config: Config, model: str | None = None) -> Session:

@@ -19,10 +19,12 @@ from scene_r1_engines.reasoner import Finish, ImageGrounding, Reasoner, TextAnsw
 
 @dataclass(frozen=True)
 class Behaviour:
-    """settle_s: that each keyframe takes to settle. open: what opening does: "", "raise", "abort", "hang"."""
+    """settle_s: that each keyframe takes to settle. open: what opening does: "", "raise", "abort", "hang". refuse: the
+    keyframes that are not taken, which cannot be known before they are shown."""
 
     settle_s: float = 0.0
     open: str = ""
+    refuse: frozenset[int] = frozenset()
 
 
 def checksum(image: np.ndarray) -> str:
@@ -58,6 +60,8 @@ class Obedient:
             raise BadFrame(f"held twice: {keyframe_id}")
         if len(self.held) >= 8:
             raise BudgetExceeded("eight are enough")
+        if keyframe_id in self.behaviour.refuse:
+            raise BadFrame(f"keyframe {keyframe_id} is too narrow")
         self.held[keyframe_id] = (image, timestamp_s)
         self.pending.append(keyframe_id)
 

@@ -167,7 +167,8 @@ def test_bad_arguments_are_refused_at_the_call(reasoner):
 def test_what_the_reasoner_refuses_is_raised_by_the_next_call_and_not_held(reasoner):
     for keyframe_id in range(9):
         reasoner.watch(keyframe_id, ROOM, float(keyframe_id))
-    eventually(lambda: reasoner.when("", NO_LIMITS))
+    eventually(lambda: reasoner._supervisor.refusals)
+    assert reasoner.held == set(range(8))
     with pytest.raises(BudgetExceeded, match="eight are enough"):
         reasoner.settle(9.0)
     with pytest.raises(BadInput, match="keyframe 8 is not held"):
@@ -175,6 +176,34 @@ def test_what_the_reasoner_refuses_is_raised_by_the_next_call_and_not_held(reaso
     reasoner.forget(0)
     reasoner.watch(8, ROOM, 9.0)
     assert reasoner.settle(9.0)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["refused before", "refused meanwhile"])
+def test_a_question_about_a_keyframe_that_is_refused_raises_the_cause_and_is_not_put_to_the_rest(known):
+    with opened(Behaviour(settle_s=0.3, refuse=frozenset({2}))) as reasoner:
+        reasoner.watch(1, ROOM, 0.0)
+        eventually(lambda: reasoner._supervisor._worker.block.working_ns)  # so that the next one waits
+        reasoner.watch(2, ROOM, 0.0)
+        assert reasoner.held == {1, 2}
+        if known:
+            eventually(lambda: reasoner.held == {1})
+        with pytest.raises(BadFrame, match="keyframe 2 is too narrow"):
+            reasoner.when("exit 1", NO_LIMITS)
+        assert reasoner.held == {1}
+        assert reasoner.when("held", NO_LIMITS).text == f"1@0:{checksum(ROOM)}"
+        assert reasoner.settle(None)
+        assert reasoner.deaths == 0
+
+
+def test_a_refused_keyframe_that_is_given_up_is_in_no_questions_way_and_still_told():
+    with opened(Behaviour(refuse=frozenset({1}))) as reasoner:
+        reasoner.watch(1, ROOM, 0.0)
+        eventually(lambda: not reasoner.held)
+        with pytest.raises(BadInput, match="keyframe 1 is not held"):
+            reasoner.forget(1)
+        assert reasoner.when("", NO_LIMITS).finish is Finish.OK
+        with pytest.raises(BadFrame, match="too narrow"):
+            reasoner.settle(None)
 
 
 def test_watch_and_forget_do_not_wait_for_a_running_question(reasoner):
@@ -355,6 +384,7 @@ def test_keyframes_that_nobody_gives_again_are_lost_and_may_be_watched_anew(capf
         stands_again(reasoner)
         with pytest.raises(BadInput, match="keyframe 1 was lost"):
             reasoner.where("", 1, NO_LIMITS)
+        assert not reasoner.held
         reasoner.forget(2)
         reasoner.watch(1, ROOM[:3], 0.0)
         assert reasoner.where("", 1, NO_LIMITS).text.startswith(checksum(ROOM[:3]))
@@ -391,12 +421,46 @@ def test_a_kill_while_it_settles_is_an_error_of_settle_and_it_recovers():
         assert reasoner.when("held", NO_LIMITS).text.count(checksum(ROOM)) == 3
 
 
-def test_a_question_that_never_comes_back_is_a_deadlock_and_costs_the_worker():
-    with opened(grace_s=0.2) as reasoner:
-        with pytest.raises(EngineFailed, match=r"not back 0.2 s after its deadline: a deadlock"):
-            reasoner.when("sleep 600", within(0.1))
+def test_a_question_that_is_late_times_out_and_its_worker_lives_on_with_all_that_it_holds():
+    with opened(grace_s=0.1) as reasoner:
+        reasoner.watch(1, ROOM, 0.0)
+        assert reasoner.settle(None)
+        pid = reasoner.worker_pid
+        assert reasoner.when("sleep 1.5", within(0.1)).finish is Finish.TIMED_OUT
+        assert reasoner.answer("", within(0.1)).finish is Finish.TIMED_OUT  # it waits its turn, and no longer
+        reasoner.watch(2, ROOM, 1.0)
+        assert reasoner.when("held", within(15)).text.count(checksum(ROOM)) == 2
+        assert reasoner.when("pid", NO_LIMITS).text == str(pid)
+        assert reasoner.deaths == 0
+
+
+def late(reasoner: IsolatedReasoner) -> Finish:
+    return reasoner.when("sleep 600", within(0.1)).finish
+
+
+def given_up(reasoner: IsolatedReasoner) -> Finish:
+    began = time.monotonic()
+    return reasoner.when("sleep 600", Limits(cancelled=lambda: time.monotonic() - began > 0.1)).finish
+
+
+@pytest.mark.parametrize(
+    ("ask", "finish", "why"),
+    [(late, Finish.TIMED_OUT, "its deadline"), (given_up, Finish.CANCELLED, "it was given up")],
+)
+def test_a_question_that_never_comes_back_costs_the_worker_behind_the_callers_back(ask, finish, why):
+    with opened(replay=lambda: [(1, ROOM, 0.0)], grace_s=0.1, step_timeout_s=2.0) as reasoner:
+        reasoner.watch(1, ROOM, 0.0)
+        assert reasoner.settle(None)
+        pid = reasoner.worker_pid
+        assert ask(reasoner) is finish
+        assert reasoner.when("", within(0.1)).finish is Finish.TIMED_OUT
+        assert (reasoner.deaths, reasoner.worker_pid) == (0, pid)
+        with pytest.raises(EngineFailed, match=f"when was not back 2 s after {why}: a deadlock"):
+            reasoner.answer("", within(30))
         stands_again(reasoner)
+        assert reasoner.when("held", NO_LIMITS).text == f"1@0:{checksum(ROOM)}"
         assert reasoner.deaths == 1
+        assert reasoner.worker_pid != pid
 
 
 def test_a_worker_that_hangs_while_it_has_nothing_to_do_is_replaced():

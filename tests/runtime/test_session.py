@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
+import os
+import signal
+import threading
 import time
+import weakref
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from tests.engines.small_reasoners import Behaviour, open_obedient
 from tests.runtime.block_walk import BLOCK, frames
 from tests.runtime.scripted_reasoner import ScriptedReasoner
 from tests.runtime.three_blocks import walk
@@ -20,10 +28,12 @@ from scene_r1.frame import RgbdFrame
 from scene_r1.memory import OVERHEAD_BYTES
 from scene_r1.reasoner_config import LimitsConfig, ReasonerConfig, ServerConfig
 from scene_r1.session import Session, open_session
-from scene_r1_engines.errors import BadConfig, BadInput, BudgetExceeded, EngineFailed
+from scene_r1_engines.errors import BadConfig, BadFrame, BadInput, BudgetExceeded, EngineFailed
+from scene_r1_engines.limits import Limits
 from scene_r1_engines.llama.settings import LlamaSettings
 from scene_r1_engines.reasoner import Finish
 from scene_r1_engines.segmenter import open_segmenter
+from scene_r1_engines.worker import IsolatedReasoner
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +48,26 @@ def session_of(reasoner: ScriptedReasoner, k: int = 16, max_bytes: int = 32 << 2
 
 def scripted(half_turn, **more) -> ScriptedReasoner:
     return ScriptedReasoner(lambda index: (half_turn[index][1],), **more)
+
+
+def isolated_session(behaviour: Behaviour, k: int = 4) -> Session:
+    """Its reasoner lives in a worker."""
+    return Session(
+        lambda replay: IsolatedReasoner("obedient", behaviour, replay, opener=open_obedient),
+        open_segmenter("depth_cut"),
+        Config(keyframes=KeyframesConfig(k)),
+    )
+
+
+def eventually(true: Callable[[], object], seconds: float = 15.0) -> None:
+    ends = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < ends, "never came true"
+        time.sleep(0.01)
+
+
+def stands_again(reasoner: IsolatedReasoner) -> bool:
+    return reasoner.deaths > 0 and reasoner.when("", Limits()).finish is Finish.OK
 
 
 def held(session: Session) -> list[int]:
@@ -165,6 +195,54 @@ def test_a_reasoner_that_takes_no_more_keyframes_says_so_when_it_is_asked(half_t
             session.take(frame)
         with pytest.raises(BudgetExceeded, match="2 keyframes"):
             session.ask("where?")
+
+
+@pytest.mark.parametrize("refuse", [range(100), range(1, 100)], ids=["all", "all but the first"])
+def test_what_a_worker_refuses_while_nobody_asks_is_offered_again_and_said_to_each_question(half_turn, refuse) -> None:
+    with isolated_session(Behaviour(refuse=frozenset(refuse))) as session:
+        for frame, _ in half_turn[:12]:
+            session.take(frame, idle_s=0.01)
+        assert session.selector.counters.offered == 12
+        assert len(held(session)) > 1
+        for _ in range(3):
+            for task in ("find", "vqa"):
+                with pytest.raises(BadFrame, match="too narrow"):
+                    session.ask("held", task=task)  # type: ignore[arg-type]
+        assert session.failures > 0
+        assert session.reasoner.deaths == 0  # type: ignore[attr-defined]
+
+
+def test_a_keyframe_that_a_worker_refused_and_that_is_evicted_since_is_in_no_questions_way(half_turn) -> None:
+    with isolated_session(Behaviour(refuse=frozenset({0})), 1) as session:
+        for frame, _ in half_turn:
+            session.take(frame)
+            if held(session) not in ([], [0]):
+                break
+        assert held(session) != [0]
+        eventually(lambda: session.reasoner.held == set(held(session)))  # type: ignore[attr-defined]
+        answer = session.reasoner.when("held", Limits())
+        assert answer.text.startswith(f"{held(session)[0]}@")
+        assert session.ask("held", task="vqa").status is Status.OK
+
+
+def test_a_session_with_a_worker_that_is_let_go_of_unclosed_takes_the_worker_with_it(half_turn) -> None:
+    before = threading.active_count()
+    session = isolated_session(Behaviour())
+    for frame, _ in half_turn[:8]:
+        session.take(frame)
+    reasoner = session.reasoner
+    assert isinstance(reasoner, IsolatedReasoner)
+    os.kill(reasoner.worker_pid, signal.SIGKILL)  # so that a replay has run too
+    eventually(partial(stands_again, reasoner))
+    shown = [int(one.split("@")[0]) for one in reasoner.when("held", Limits()).text.split() if "@" in one]
+    assert shown == held(session)
+    pid, seen = reasoner.worker_pid, weakref.ref(session)
+    del session, reasoner
+    gc.collect()
+    assert seen() is None
+    eventually(lambda: threading.active_count() == before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 def test_the_end_waits_until_the_reasoner_is_done_and_shows_progress(half_turn) -> None:

@@ -39,11 +39,14 @@ class IsolatedReasoner:
     """Implements Reasoner through a worker process, which native code may abort without harm to the caller.
 
     replay: gives the keyframes that the caller holds once more, (id, image, timestamp_s) as in `watch`. Called in a
-    thread of this object after a worker has died; those that were forgotten are passed over. start_timeout_s: for the
-    reasoner to open. grace_s: a question not back so long after its deadline is taken for a deadlock, and the worker
-    is killed; without a deadline there is no such watch. step_timeout_s: the same for one step of work in between.
-    restarts: new workers in a row without a question answered; then every call raises EngineFailed. opener: as
-    open_reasoner, a function of a module that can be imported.
+    thread of this object after a worker has died; those that were forgotten are passed over. That thread lives until
+    `close`, or until nobody refers to this object: so replay must not refer to it, nor to what owns it.
+    start_timeout_s: for the reasoner to open. grace_s: a question not back so long after its deadline, or after it was
+    cancelled, returns `timed_out` or `cancelled`, and the worker is left to end it: a picture in work cannot be
+    interrupted. step_timeout_s: a worker not back so long after that deadline, or after the question was given up, is
+    taken for a deadlock and killed; so is one whose step of work in between takes longer. A question that has no
+    deadline and is not given up has no such watch. restarts: new workers in a row without a question answered; then
+    every call raises EngineFailed. opener: as open_reasoner, a function of a module that can be imported.
 
     When the worker dies, the question that was asked raises EngineFailed with its last words, and another is started
     in the background. Until that stands and has its keyframes, questions return `not_ready` at once, `settle` returns
@@ -51,12 +54,14 @@ class IsolatedReasoner:
     for them, and they may be watched again.
 
     `watch` and `forget` never wait for the worker, so what its reasoner refuses (and what fails while it settles) is
-    raised by the next `watch` or `settle`. In between the worker settles by itself, in short steps, up to
-    the stream's time as `settle` last told it or as the latest keyframe says.
+    raised by the next `watch` or `settle`. What was refused is raised by a question too, also by one that waits behind
+    it. In between the worker settles by itself, in short steps, up to the stream's time as `settle` last told it or as
+    the latest keyframe says.
 
-    For several threads: questions take turns, and one that waits for its turn does so until its deadline
-    (`timed_out`). Deadlines hold in the worker as they are: time.monotonic_ns() is one clock for all processes on
-    Linux. `close()` takes 2 s at most; the worker also ends with its caller, however that ends.
+    For several threads: questions take turns, and one that waits for its turn, or for a worker that still has an
+    earlier one in work, does so until its deadline (`timed_out`). Deadlines hold in the worker as they are:
+    time.monotonic_ns() is one clock for all processes on Linux. `close()` takes 2 s at most; the worker also ends with
+    its caller, however that ends.
 
     Raises BadConfig for settings or an opener that cannot be sent, EngineFailed when no worker comes to stand, and
     what the opener raises.
@@ -114,6 +119,12 @@ class IsolatedReasoner:
         with self._supervisor.changed:
             return self._supervisor.pid
 
+    @property
+    def held(self) -> frozenset[int]:
+        """The ids of the keyframes that the worker holds, or is to be handed: without those refused or lost."""
+        with self._supervisor.changed:
+            return self._supervisor.parcels.held
+
     def watch(self, keyframe_id: int, image: NDArray[np.uint8], timestamp_s: float) -> None:
         """As Reasoner.watch. Raises BudgetExceeded also when too much waits for the worker."""
         _check_image(keyframe_id, image)
@@ -126,7 +137,7 @@ class IsolatedReasoner:
     def forget(self, keyframe_id: int) -> None:
         """As Reasoner.forget. What is due to be raised is left to the next call, so a BadInput is about this id."""
         with self._noting(raise_due=False) as supervisor:
-            supervisor.parcels.forget(keyframe_id)
+            supervisor.forget(keyframe_id)
 
     def settle(self, now_s: float | None = None, deadline_ns: int | None = None) -> bool:
         """Tell the worker the stream's time, and wait until it has settled or the deadline has passed.
@@ -144,8 +155,7 @@ class IsolatedReasoner:
             supervisor.check()
             if supervisor.deaths != deaths:
                 raise EngineFailed(str(supervisor.failure))
-            if supervisor.faults:
-                raise supervisor.faults.popleft()
+            supervisor.raise_due()
             return supervisor.settled
 
     def when(self, question: str, limits: Limits) -> TimeGrounding:
@@ -181,8 +191,8 @@ class IsolatedReasoner:
         supervisor = self._supervisor
         with supervisor.changed:
             supervisor.check()
-            if raise_due and supervisor.faults:
-                raise supervisor.faults.popleft()
+            if raise_due:
+                supervisor.raise_due()
             yield supervisor
             supervisor.hand_over()
 
@@ -222,6 +232,7 @@ class IsolatedReasoner:
                 self._supervisor.check()
                 if self._supervisor.state is not State.UP:
                     return early(Finish.NOT_READY)
+                self._supervisor.raise_refusal()
                 self._supervisor.parcels.ask(parcel)
                 self._supervisor.hand_over()
             finish = self._wait(parcel, order.number, limits)
@@ -234,8 +245,8 @@ class IsolatedReasoner:
         return cast(T, parcel.reply.value)
 
     def _wait(self, parcel: Parcel, number: int, limits: Limits) -> Finish | None:
-        """Until the reply is there; or, while the worker has not begun, until the limits end the question. A cancelled
-        question is left to the worker after a while: a picture that is being encoded may take long."""
+        """Until the reply is there, or the limits end the question: at once while the worker has not begun; else the
+        worker has a while to say so itself, and then the question is left to it."""
         supervisor = self._supervisor
         left_s = math.inf
         finish: Finish | None = None
@@ -252,7 +263,7 @@ class IsolatedReasoner:
                         return finish
                     if finish is Finish.CANCELLED:
                         supervisor.cancel(number)
-                        left_s = min(left_s, time.monotonic() + supervisor.grace_s)
+                left_s = min(left_s, time.monotonic() + supervisor.grace_s)
                 if time.monotonic() > left_s:
                     return finish
         finally:
@@ -260,6 +271,7 @@ class IsolatedReasoner:
                 with supervisor.changed:
                     supervisor.parcels.withdraw(parcel)
                     supervisor.cancel(number)
+                    parcel.given_up_ns = time.monotonic_ns()
 
 
 def _over(limits: Limits) -> Finish | None:

@@ -19,12 +19,20 @@ MOST_WAITING_BYTES = 256 << 20
 
 @dataclass(slots=True, eq=False)
 class Parcel:
-    """An order with its picture, and what came of it. handed_ns: when it was handed over; 0 before."""
+    """An order with its picture, and what came of it. handed_ns: when it was handed over; 0 before. given_up_ns: when
+    the caller ceased to wait for a question; 0 before."""
 
     order: Order
     image: NDArray[np.uint8] | None = None
     reply: Reply | None = None
     handed_ns: int = 0
+    given_up_ns: int = 0
+
+    @property
+    def due_ns(self) -> int | None:
+        """When the worker ought to have ended a question: at its deadline, or when it was given up. None: never."""
+        deadline_ns = self.order.deadline_ns if isinstance(self.order, Ask) else None
+        return min((ns for ns in (deadline_ns, self.given_up_ns) if ns), default=None)
 
 
 class Parcels:
@@ -50,6 +58,11 @@ class Parcels:
     @property
     def empty(self) -> bool:
         return not self._waiting and not self._told_waits
+
+    @property
+    def held(self) -> frozenset[int]:
+        """The keyframes that the worker has, or will have as far as is known: neither refused nor lost."""
+        return frozenset(self._held - self._lost)
 
     def watch(self, keyframe_id: int, image: NDArray[np.uint8], timestamp_s: float) -> None:
         """image: the caller's own no more. Raises BadFrame for an id that is held, BudgetExceeded."""
@@ -96,6 +109,10 @@ class Parcels:
             raise BadInput(f"keyframe {keyframe_id} is not held by the reasoner; held: {sorted(self._held)}")
         self._put(parcel)
 
+    def asked(self) -> list[Parcel]:
+        """The questions among what waits."""
+        return [one for one in self._waiting if isinstance(one.order, Ask)]
+
     def withdraw(self, parcel: Parcel) -> None:
         """Take back what still waits; nothing for what does not."""
         if parcel in self._waiting:
@@ -116,15 +133,18 @@ class Parcels:
             return Parcel(self.told)
         return None
 
-    def refused(self, keyframe_id: int) -> None:
-        """The worker did not take a keyframe: it is not held, unless it was watched anew in the meantime."""
+    def refused(self, keyframe_id: int) -> bool:
+        """The worker did not take a keyframe: it is not held, unless it was watched anew in the meantime. Returns
+        whether it was wanted until now."""
         self._given.discard(keyframe_id)
-        if not self._is_waiting(keyframe_id):
-            self._held.discard(keyframe_id)
+        if keyframe_id not in self._held or self._is_waiting(keyframe_id):
+            return False
+        self._held.discard(keyframe_id)
+        return True
 
     def worker_died(self, in_hand: Parcel | None) -> list[Parcel]:
         """Nothing is given any more. Returns the questions among what waited; they are not asked again."""
-        asked = [one for one in self._waiting if isinstance(one.order, Ask)]
+        asked = self.asked()
         keep = [one for one in self._waiting if _watches(one) is not None]
         keyframe_id = None if in_hand is None else _watches(in_hand)
         if in_hand is not None and keyframe_id in self._held and not any(_watches(one) == keyframe_id for one in keep):

@@ -44,7 +44,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """See IsolatedReasoner. step_s: for one step of settling, or for taking a keyframe."""
+    """See IsolatedReasoner. step_s: for one step of settling, for taking a keyframe, or for a question that is due."""
 
     start_s: float
     grace_s: float
@@ -71,6 +71,9 @@ class Supervisor:
         """Why the worker died last; raised by every call once the state is BROKEN."""
         self.faults: deque[SceneR1Error] = deque(maxlen=MOST_FAULTS)
         """Errors of work that nobody waited for, to be raised by the next call that may."""
+        self.refusals: dict[int, SceneR1Error] = {}
+        """Why the worker did not take keyframes, by id: a question raises these too, for it is about all that the
+        caller wants held. No more than waited at once: `watch` raises them first."""
         self.deaths = 0
         self._deaths_in_a_row = 0
         self._order = order
@@ -123,6 +126,23 @@ class Supervisor:
             raise EngineFailed("the reasoner is closed: open another")
         if self.state is State.BROKEN:
             raise EngineFailed(f"the reasoner is given up: {self.failure}")
+
+    def raise_refusal(self) -> None:
+        """Raises the oldest refusal of a keyframe that nobody was told of, once."""
+        if self.refusals:
+            raise self.refusals.pop(next(iter(self.refusals)))
+
+    def forget(self, keyframe_id: int) -> None:
+        """As Parcels.forget; and no question raises any more why it was refused."""
+        if keyframe_id in self.refusals:
+            self.faults.append(self.refusals.pop(keyframe_id))
+        self.parcels.forget(keyframe_id)
+
+    def raise_due(self) -> None:
+        """Raises the oldest error that nobody was told of, refusals first, once."""
+        self.raise_refusal()
+        if self.faults:
+            raise self.faults.popleft()
 
     def close(self) -> None:
         """End the worker and the thread; from any thread, and again. At most 2 s."""
@@ -253,17 +273,33 @@ class Supervisor:
                 self._deaths_in_a_row = 0
         elif reply.error is not None:
             if isinstance(parcel.order, Watch):
-                self.parcels.refused(parcel.order.keyframe_id)
-            if not isinstance(parcel.order, Forget) or isinstance(reply.error, EngineFailed):
-                self.faults.append(reply.error)  # else it follows from a refused keyframe, which has its own fault
+                self._refused(parcel.order.keyframe_id, reply.error)
+            elif not isinstance(parcel.order, Forget) or isinstance(reply.error, EngineFailed):
+                self.faults.append(reply.error)  # else it follows from a refused keyframe, which has its own error
+
+    def _refused(self, keyframe_id: int, error: SceneR1Error) -> None:
+        """The worker did not take a keyframe. A question behind it is not put to what is left: it raises the cause."""
+        if not self.parcels.refused(keyframe_id):
+            self.faults.append(error)
+        elif asked := self.parcels.asked():
+            for parcel in asked:
+                self.parcels.withdraw(parcel)
+                parcel.reply = Reply(error=error)
+        else:
+            self.refusals[keyframe_id] = error
 
     def _watch_over(self, worker: WorkerProcess) -> None:
         """Raises _Died for a worker that does not come back."""
         now_ns, block, patience = time.monotonic_ns(), worker.block, self._patience
         order, taken = self._order_in_hand(), block.taken == self._handed
         if isinstance(order, Ask) and taken:
-            if order.deadline_ns is not None and now_ns > order.deadline_ns + patience.grace_s * 1e9:
-                late = f"{order.method} was not back {patience.grace_s:g} s after its deadline"
+            assert self._in_hand is not None
+            due_ns = self._in_hand.due_ns
+            # A picture in work cannot be interrupted and may take a minute: to be late is no deadlock yet. An order
+            # that was taken when it was due already, after a long step of settling, is late only from then on.
+            if due_ns is not None and now_ns > max(due_ns, block.working_ns) + patience.step_s * 1e9:
+                when = "its deadline" if due_ns == order.deadline_ns else "it was given up"
+                late = f"{order.method} was not back {patience.step_s:g} s after {when}"
                 raise _Died(f"{late}: a deadlock, so it was killed")
         elif block.working_ns:
             if now_ns > block.working_ns + patience.step_s * 1e9:
