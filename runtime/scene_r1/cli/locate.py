@@ -141,22 +141,27 @@ def write(
         write_png(folder / name, evidence_sheet(exhibits(answer, frames)))
     elif sheet is not None:
         write_png(folder / name, sheet())
-    print(f"wrote answer.json, object.ply, {name}, config.toml to {folder}", file=sys.stderr)
+    drawn = f"{name}, " if frames or sheet is not None else ""
+    print(f"wrote answer.json, object.ply, {drawn}config.toml to {folder}", file=sys.stderr)
 
 
 def exhibits(answer: Answer, frames: Sequence[RgbdFrame]) -> list[Exhibit]:
-    """The views of an answer as pictures, the one asked about first, those that support the box before the others."""
+    """The views of an answer as pictures, the one that was followed first, those that support the box before the
+    others; with the 2D box that was asked about, or those that a model gave."""
+    given = {box.frame: box.xyxy for box in reversed(answer.boxes_2d)}  # of several in one frame the first, the surest
+    if answer.evidence and not given:
+        given = {answer.evidence[0].frame: answer.evidence[0].xyxy}
     pairs = list(zip(answer.evidence, frames, strict=True))
     ordered = pairs[:1] + sorted(pairs[1:], key=lambda pair: (not pair[0].supports, -pair[0].score))
     return [
         Exhibit(
             frame,
-            xyxy=view.xyxy if i == 0 else None,
+            xyxy=given.get(view.frame),
             mask=view.mask,
             box=answer.box_3d,
             caption=f"frame {view.frame}"
-            + (", asked" if i == 0 else "")
+            + (", asked" if view.frame in given else "")
             + ("" if view.supports else ", does not agree"),
         )
-        for i, (view, frame) in enumerate(ordered[:MOST_PICTURES])
+        for view, frame in ordered[:MOST_PICTURES]
     ]
