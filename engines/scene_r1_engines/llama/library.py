@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections import deque
 from functools import lru_cache
 from types import ModuleType
@@ -53,6 +54,7 @@ def library() -> Library:
         raise MissingExtra("vlm", "the llama_cpp reasoner", str(error)) from None
     except (OSError, RuntimeError) as error:  # the shared library does not load on this machine
         raise MissingExtra("vlm", "the llama_cpp reasoner", f"llama-cpp-python does not load: {error}") from None
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # else an abort starts a debugger in the dying process
     lacking = [name for name in NEEDED if not hasattr(llama_cpp, name)]
     if lacking:
         raise MissingExtra("vlm", "the llama_cpp reasoner", f"this llama-cpp-python has no {', '.join(lacking)}")
