@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 STALL_S = 10.0
 """Silence after which a playback that has not said 'stopped' is given up."""
 SLICE_S = 0.05
+TEARDOWN_S = 0.03
+"""Left to librealsense's threads between the stop of a playback and the end of its objects."""
 QUEUED = 4
 """Images copied ahead. A full queue blocks librealsense's threads, which in turn stop reading: nothing is dropped."""
 
@@ -85,7 +87,8 @@ class Playback:
         self._resuming: threading.Thread | None = None
         self._playing: list[Any] = []
         try:
-            self._device = rs.context().load_device(path)
+            self._context = rs.context()  # kept: a device outlives its context badly
+            self._device = self._context.load_device(path)
             self._device.set_real_time(False)
             streams = self._streams(rs)
         except RuntimeError as error:
@@ -156,6 +159,10 @@ class Playback:
                 sensor.close()
             except RuntimeError as error:  # it stops by itself at the end of the file
                 log.debug("%s: %s", self._path, error)
+        if self._playing:
+            # librealsense's reader may be on its way out still, and a device that is freed then takes the process with
+            # it (seen: one of some 300 recordings of 5 images, where the objects went right after the last image).
+            time.sleep(TEARDOWN_S)
         self._playing.clear()
 
     def __enter__(self) -> Playback:
