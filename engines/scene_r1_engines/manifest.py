@@ -92,6 +92,18 @@ class TimeRules:
         return self.text.format(seconds=seconds)
 
 
+def check_instructions(when: str, where: str, answer: str) -> None:
+    """Raises BadConfig unless each is "" or holds `{question}` once."""
+    for name, text in (("when", when), ("where", where), ("answer", answer)):
+        if text and text.count("{question}") != 1:
+            raise BadConfig(f"{name} must hold {{question}} once, got {text[:80]!r}")
+
+
+def system_block(system: str) -> str:
+    """How a system message is said in ChatML, the chat layout of the Qwen-VL family; "" is left out."""
+    return f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
+
+
 @dataclass(frozen=True, slots=True)
 class PromptRules:
     """What the model was trained to be told. system: the system message; "" leaves it out. when, where, answer: the
@@ -107,10 +119,7 @@ class PromptRules:
     answer: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("when", "where", "answer"):
-            text = getattr(self, name)
-            if text and text.count("{question}") != 1:
-                raise BadConfig(f"{name} must hold {{question}} once, got {text[:80]!r}")
+        check_instructions(self.when, self.where, self.answer)
         for name in ("system", "when", "where", "answer"):
             if len(getattr(self, name)) > MOST_PROMPT:
                 raise BadConfig(f"{name} has more than {MOST_PROMPT} characters: say it shorter")

@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from scene_r1_engines.cache_home import cache_home
 from scene_r1_engines.errors import BadModelFile
 from scene_r1_engines.gguf_file import open_model_file
 
@@ -64,10 +65,8 @@ def _key(identity: Identity) -> str:
 
 def _memory_path() -> Path | None:
     """Where the memory is; None where there is no place for it."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(given):  # the standard says to take no notice of a relative one
-        given = os.path.expanduser("~/.cache")
-    return Path(given, "scene-r1-edge", "vouched.json") if os.path.isabs(given) else None
+    home = cache_home()
+    return None if home is None else home / "vouched.json"
 
 
 def _remembered() -> dict[str, str]:

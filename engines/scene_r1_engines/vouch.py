@@ -133,7 +133,7 @@ class _Opened:
 
 def _open_inside(root: str, said: ModelFile) -> _Opened:
     path = os.path.realpath(os.path.join(root, said.file))
-    if os.path.dirname(path) != root and not path.startswith(root.rstrip(os.sep) + os.sep):
+    if not path.startswith(root.rstrip(os.sep) + os.sep):
         raise BadModelFile(
             os.path.join(root, said.file), f"is a link out of its folder, to {path}: copy the file there"
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from scene_r1_engines.errors import BadModelFile, MissingExtra
+from scene_r1_engines.manifest import MOST_PROMPT, system_block
 from scene_r1_export.checkpoint import Checkpoint
 
 RENDER = Path(__file__).with_name("chat_render.py")
@@ -22,8 +23,6 @@ SECONDS = 60
 PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 SYSTEM = "You find things in rooms."
 SAID = ("t = 0.0 s: ", "t = 2.5 s: ", "\nWhere is the mug?\n  Say it in {pixels}. ")
-MOST_SYSTEM = 800
-"""Characters of a system prompt; a line of a manifest has a bound."""
 USER = f"<|im_start|>user\n{SAID[0]}{PICTURE}{SAID[1]}{PICTURE}{SAID[2]}<|im_end|>\n<|im_start|>assistant\n"
 
 
@@ -34,11 +33,6 @@ class ChatLayout:
 
     system: str
     sha256: str
-
-
-def system_block(system: str) -> str:
-    """How a system message is said; "" is left out."""
-    return f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
 
 
 def check_chat_layout(checkpoint: Checkpoint) -> ChatLayout:
@@ -55,7 +49,7 @@ def check_chat_layout(checkpoint: Checkpoint) -> ChatLayout:
     found = re.fullmatch(r"<\|im_start\|>system\n(.*?)<\|im_end\|>\n", head, re.DOTALL)
     system = found[1] if found else ""
     _check(path, without, system_block(system) + USER)
-    if len(system) > MOST_SYSTEM or "<|im_" in system:
+    if len(system) > MOST_PROMPT or "<|im_" in system:
         raise BadModelFile(path, f"the chat template's own system message is too long or nested: {system[:80]!r}")
     return ChatLayout(system, hashlib.sha256(template.encode()).hexdigest())
 

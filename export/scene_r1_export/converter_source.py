@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 
+from scene_r1_engines.cache_home import cache_home
 from scene_r1_engines.errors import BadConfig, BadModelFile, EngineFailed, MissingExtra
 from scene_r1_export.checkpoint import sha256_of
 
@@ -62,9 +63,11 @@ def find_converter(checkout: Path | None = None, sdist: Path | None = None) -> P
 
 
 def cache_folder() -> Path:
-    """Where converters are kept between runs."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(home) / "scene-r1-edge" / "llama.cpp"
+    """Where converters are kept between runs. Raises BadConfig where there is no place for them."""
+    home = cache_home()
+    if home is None:
+        raise BadConfig("there is no folder to keep the converter in: set XDG_CACHE_HOME or HOME, or give --llama-cpp")
+    return home / "llama.cpp"
 
 
 def _downloaded(wanted: str) -> Path:

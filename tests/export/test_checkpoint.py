@@ -14,7 +14,8 @@ from safetensors.numpy import load_file, save_file
 from tests.export.checkpoint_parts import copied, edit_json
 
 from scene_r1_engines.errors import BadModelFile
-from scene_r1_export.chat_layout import check_chat_layout, system_block
+from scene_r1_engines.manifest import system_block
+from scene_r1_export.chat_layout import check_chat_layout
 from scene_r1_export.checkpoint import read_checkpoint
 from scene_r1_export.fixtures.chat_template import WITH_DEFAULT_SYSTEM, WITHOUT_DEFAULT_SYSTEM
 from scene_r1_export.image_rules import image_rules

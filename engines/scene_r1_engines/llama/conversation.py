@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scene_r1_engines.answer_format.numbers import BOUND
 from scene_r1_engines.errors import BadModelFile
 from scene_r1_engines.llama.model import Embedded, LlamaModel
-from scene_r1_engines.manifest import Manifest
+from scene_r1_engines.manifest import Manifest, system_block
 
 LONGEST_S = BOUND - 3 + 1 / 3
 """A time with as many digits as there can be: the latest that an answer may speak of."""
@@ -46,9 +46,8 @@ class Conversation:
         self._model = model
         self._time = manifest.time
         self.is_video = manifest.time.encoding == "video"
-        system = manifest.prompt.system
-        opening = [f"<|im_start|>system\n{system}<|im_end|>\n"] if system else []
-        self.opening = tuple(model.tokens("".join([*opening, "<|im_start|>user\n"]), special=True))
+        opening = system_block(manifest.prompt.system) + "<|im_start|>user\n"
+        self.opening = tuple(model.tokens(opening, special=True))
         """Before the first picture or word of the user."""
         self._vision_start = self._control("<|vision_start|>", manifest)
         self._vision_end = self._control("<|vision_end|>", manifest)

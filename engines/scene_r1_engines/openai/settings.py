@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from scene_r1_engines.errors import BadConfig
-from scene_r1_engines.manifest import BOX_SPACES, TimeRules
+from scene_r1_engines.manifest import BOX_SPACES, TimeRules, check_instructions
 
 CONSTRAINTS = ("json_schema", "json_object", "text")
 PICTURE_FORMATS = ("jpeg", "png")
@@ -26,10 +26,7 @@ class PromptTexts:
     answer: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("when", "where", "answer"):
-            text = getattr(self, name)
-            if text and text.count("{question}") != 1:
-                raise BadConfig(f"{name} must hold {{question}} once, got {text[:80]!r}")
+        check_instructions(self.when, self.where, self.answer)
 
 
 @dataclass(frozen=True, slots=True)

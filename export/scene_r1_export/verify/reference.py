@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1_engines.errors import BadModelFile, MissingExtra
-from scene_r1_engines.manifest import Manifest
+from scene_r1_engines.manifest import Manifest, system_block
 from scene_r1_export.adapter import read_adapter, write_for_peft
 from scene_r1_export.verify.cases import Case
 from scene_r1_export.verify.exported import PICTURE
@@ -100,8 +100,7 @@ class Reference:
         return np.asarray(out.float().numpy()[-1 - len(after) :], np.float32)
 
     def _text(self, case: Case, counts: Sequence[int]) -> str:
-        system = self._manifest.prompt.system
-        opening = f"<|im_start|>system\n{system}<|im_end|>\n" if system else ""
+        opening = system_block(self._manifest.prompt.system)
         if case.video:
             body = f"<|vision_start|>{'<|video_pad|>' * sum(counts)}<|vision_end|>"
         else:
