@@ -43,4 +43,9 @@ def _show(report: Report) -> None:
         print(f"streamed against at once: logits within {report.streamed_max_logit_diff:.1e}")
     for fault in report.faults():
         print(f"WRONG: {fault}")
-    print("not what the checkpoint is" if report.faults() else "ok")
+    if report.faults():
+        print("not what the checkpoint is")
+    elif report.reference and report.tolerance is None:
+        print("ok: prompts, boxes and streaming; what a lossy type changes in the logits is reported, not judged")
+    else:
+        print("ok")
