@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,7 +55,7 @@ def tiny_video_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory)
         video = replace(manifest, time=replace(manifest.time, encoding="video"))
         out.mkdir()
         for name in (manifest.text.file, manifest.mmproj.file):
-            os.link(tiny_model / name, out / name)
+            shutil.copyfile(tiny_model / name, out / name)  # a hard link would change what is read meanwhile
         (out / MANIFEST).write_text(manifest_to_toml(video), encoding="utf-8")
 
     return _once(tmp_path_factory, "tiny_video_model", make)
