@@ -17,8 +17,8 @@ from scene_r1.box import Box3D
 from scene_r1.frame import RgbdFrame
 from scene_r1.keyframes import KeyframeSelector
 from scene_r1.lift import MaskedView
-from scene_r1.rooms.recording import SyntheticRecording
-from scene_r1.rooms.visibility import Visibility
+from scene_r1.rooms.capture.recording import SyntheticRecording
+from scene_r1.rooms.render.visibility import Visibility
 
 LARGE_M = 0.2
 """An object is large when its longest side is at least this."""

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from scene_r1.frame import RgbdFrame
-from scene_r1.rooms.depth_noise import DEPTH_SCALE, noisy_depth
-from scene_r1.rooms.recording import COLOR_SIGMA, SyntheticRecording
-from scene_r1.rooms.render import render
+from scene_r1.rooms.capture.depth_noise import DEPTH_SCALE, noisy_depth
+from scene_r1.rooms.capture.recording import COLOR_SIGMA, SyntheticRecording
+from scene_r1.rooms.render.render import render
 from scene_r1_engines.errors import BadInput
 
 WALK_FRAMES = 600

@@ -10,7 +10,7 @@ import numpy as np
 
 from scene_r1.box import Box3D
 from scene_r1.convert import convert
-from scene_r1.rooms.recording import SyntheticRecording
+from scene_r1.rooms.capture.recording import SyntheticRecording
 from scene_r1.sources import create_sink
 
 FRAMES, RATE_HZ = 100, 5.0

@@ -19,7 +19,7 @@ from benchmarks.report import NOT_MEASURED
 
 from scene_r1.backproject import BackProjector, backproject_reference
 from scene_r1.frame import DepthRange
-from scene_r1.rooms.recording import SyntheticRecording
+from scene_r1.rooms.capture.recording import SyntheticRecording
 from scene_r1.sources import create_sink
 from scene_r1_engines.errors import BadInput, SceneR1Error
 

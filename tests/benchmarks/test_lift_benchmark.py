@@ -23,7 +23,7 @@ from scene_r1.box import Box3D, iou
 from scene_r1.frame import RgbdFrame
 from scene_r1.keyframes import KeyframeSelector
 from scene_r1.lift import MaskedView
-from scene_r1.rooms.recording import SyntheticRecording
+from scene_r1.rooms.capture.recording import SyntheticRecording
 from scene_r1.sources import create_sink
 from scene_r1_engines.errors import BadInput
 from scene_r1_engines.intrinsics import Intrinsics

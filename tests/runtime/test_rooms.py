@@ -26,7 +26,7 @@ from scene_r1.rooms import (
     render,
     survey,
 )
-from scene_r1.rooms.raycast import ray_caster
+from scene_r1.rooms.render.raycast import ray_caster
 from scene_r1.sources.source import FrameSource
 from scene_r1_engines.errors import BadFrame, BadInput, BadIntrinsics, BadRecording, MissingExtra
 from scene_r1_engines.intrinsics import Intrinsics

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from scene_r1.files import whole_file
 from scene_r1.frame import RgbdFrame, depth_counts
-from scene_r1.rooms.depth_noise import DEPTH_SCALE, noisy_depth
-from scene_r1.rooms.layout import make_room
-from scene_r1.rooms.render import Truth, realsense_cameras, render, survey
-from scene_r1.rooms.room import Room
-from scene_r1.rooms.visibility import Visibility, visibility
-from scene_r1.rooms.walk import camera_path
+from scene_r1.rooms.capture.depth_noise import DEPTH_SCALE, noisy_depth
+from scene_r1.rooms.capture.walk import camera_path
+from scene_r1.rooms.model.layout import make_room
+from scene_r1.rooms.model.room import Room
+from scene_r1.rooms.render.render import Truth, realsense_cameras, render, survey
+from scene_r1.rooms.render.visibility import Visibility, visibility
 from scene_r1.sources.source import SourceInfo
 from scene_r1_engines.errors import BadInput, BadRecording
 

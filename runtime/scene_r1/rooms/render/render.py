@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scene_r1 import pose
-from scene_r1.rooms.room import Room
-from scene_r1.rooms.shade import depth_and_instance, develop, shade
-from scene_r1.rooms.stage import Stage, baked_light, stage
+from scene_r1.rooms.model.room import Room
+from scene_r1.rooms.render.shade import depth_and_instance, develop, shade
+from scene_r1.rooms.render.stage import Stage, baked_light, stage
 from scene_r1_engines.errors import BadInput
 from scene_r1_engines.intrinsics import Intrinsics
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scene_r1.rooms.mesh import join
-from scene_r1.rooms.raycast import RayCaster, ray_caster
-from scene_r1.rooms.room import BACKGROUND, Room
+from scene_r1.rooms.model.mesh import join
+from scene_r1.rooms.model.room import BACKGROUND, Room
+from scene_r1.rooms.render.raycast import RayCaster, ray_caster
 
 LAMP = np.array([1.0, 0.86, 0.68])
 SKY = np.array([0.72, 0.86, 1.0])
@@ -49,7 +49,7 @@ class Stage:
 def stage(room: Room) -> Stage:
     """Join everything in a room. Raises MissingExtra without a ray caster."""
     things = [(BACKGROUND, room.shell)]
-    things += [(piece.id, piece.mesh) for piece in room.furniture]
+    things += [(piece.id, piece.mesh) for piece in (*room.furniture, *room.clutter)]
     things += [(thing.id, thing.mesh) for thing in room.objects]
     mesh = join([m for _, m in things])
     instance = np.concatenate([np.full(len(m.faces), number, np.int16) for number, m in things])

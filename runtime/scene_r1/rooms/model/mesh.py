@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scene_r1.rooms.material import Material
+from scene_r1.rooms.model.material import Material
 
 CREASE_COS = 0.75
 """Neighbouring bands of a lathe whose normals agree better than this are shaded as one smooth surface."""

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1 import pose
-from scene_r1.rooms.render import stage_of
-from scene_r1.rooms.room import Room, RoomObject
-from scene_r1.rooms.stage import OFF_SURFACE_M, Stage
+from scene_r1.rooms.model.room import Room, RoomObject
+from scene_r1.rooms.render.render import stage_of
+from scene_r1.rooms.render.stage import OFF_SURFACE_M, Stage
 from scene_r1_engines.intrinsics import Intrinsics
 
 POINTS = 500

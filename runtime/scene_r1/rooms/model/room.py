@@ -8,13 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scene_r1.rooms.mesh import Mesh
+from scene_r1.rooms.model.mesh import Mesh
 from scene_r1_engines.errors import BadInput
 
 BACKGROUND = -1
 """Instance id of walls, floor, ceiling and what hangs on them."""
 FIRST_FURNITURE = 100
 """Objects are numbered from 0, furniture from here."""
+FIRST_CLUTTER = 200
+"""Things that stand about and that nobody asks for are numbered from here."""
 
 
 class Box(NamedTuple):
@@ -51,13 +53,17 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoomObject:
-    """Something one may ask for. `box` is exact: the extent of the mesh's vertices in the world."""
+    """Something one may ask for. `box` is exact: the extent of the mesh's vertices in the world.
+
+    support: id of the furniture it stands on, or BACKGROUND for the floor.
+    """
 
     id: int
     shape: str
     color: str
     mesh: Mesh
     box: Box
+    support: int = BACKGROUND
 
     @property
     def name(self) -> str:
@@ -96,6 +102,7 @@ class Room:
     """A furnished room. World frame: z up, metres, floor at z = 0, origin at the middle of the floor.
 
     size_m: width (x), depth (y), height (z). shell: walls, floor, ceiling, door, window, pictures, lamp panel.
+    clutter: what stands about and nobody asks for; of colours that no object is called by.
     """
 
     seed: int
@@ -105,6 +112,7 @@ class Room:
     objects: tuple[RoomObject, ...]
     window: Window
     lamp_at: tuple[float, float, float]
+    clutter: tuple[Furniture, ...] = ()
 
     def object(self, id: int) -> RoomObject:
         """The object of that id. Raises BadInput when there is none."""
@@ -118,7 +126,9 @@ class Room:
         half = np.array([self.size_m[0] / 2, self.size_m[1] / 2]) - margin_m
         out = np.any(np.abs(points[:, :2]) > half, axis=1)
         out |= (points[:, 2] < margin_m) | (points[:, 2] > self.size_m[2] - margin_m)
-        boxes = [part for piece in self.furniture for part in piece.parts] + [thing.box for thing in self.objects]
+        boxes = [part for piece in (*self.furniture, *self.clutter) for part in piece.parts] + [
+            thing.box for thing in self.objects
+        ]
         for box in boxes:
             near = (points > np.asarray(box.low) - margin_m) & (points < np.asarray(box.high) + margin_m)
             out |= np.all(near, axis=1)

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scene_r1.rooms.material import Material
-from scene_r1.rooms.mesh import Mesh, box, join, lathe, sheet
-from scene_r1.rooms.room import Window
+from scene_r1.rooms.model.material import Material
+from scene_r1.rooms.model.mesh import Mesh, box, join, lathe, sheet
+from scene_r1.rooms.model.room import BACKGROUND, Window
 
 OAK = Material("wood", (186, 140, 90), (146, 100, 58), gloss=0.15)
 WALNUT = Material("wood", (116, 78, 52), (84, 54, 36), gloss=0.15)
@@ -19,7 +19,10 @@ WOODS = (OAK, WALNUT, BIRCH)
 
 
 class Top(NamedTuple):
-    """A place to put things on, in the frame of its furniture: a rectangle at a height, with room above it, metres."""
+    """A place to put things on: a rectangle at a height, with room above it, metres.
+
+    In the frame of its furniture; in the world once that stands, and then `carrier` is the furniture's id.
+    """
 
     x0: float
     y0: float
@@ -27,6 +30,7 @@ class Top(NamedTuple):
     y1: float
     z: float
     clear: float
+    carrier: int = BACKGROUND
 
 
 class Piece(NamedTuple):

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from scene_r1.rooms.material import COLORS, Material
-from scene_r1.rooms.mesh import Mesh, ball, box, join, lathe, tube
+from scene_r1.rooms.model.material import COLORS, Material
+from scene_r1.rooms.model.mesh import Mesh, ball, box, join, lathe, tube
 
 Color = tuple[int, int, int]
 Shape = Callable[[Color, np.random.Generator], Mesh]

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from scene_r1.rooms import furniture as f
-from scene_r1.rooms import shapes
-from scene_r1.rooms.material import COLORS
-from scene_r1.rooms.mesh import Mesh, join
-from scene_r1.rooms.room import FIRST_FURNITURE, Box, Furniture, Room, RoomObject
-from scene_r1.rooms.walk import walkway
+from scene_r1.rooms.model import furniture as f
+from scene_r1.rooms.model import shapes
+from scene_r1.rooms.model.material import COLORS
+from scene_r1.rooms.model.mesh import Mesh, join
+from scene_r1.rooms.model.room import FIRST_FURNITURE, Box, Furniture, Room, RoomObject
+from scene_r1.rooms.model.walkway import walkway
 from scene_r1_engines.errors import BadInput, SceneR1Error
 
 MIN_OBJECTS = 8
@@ -59,7 +59,7 @@ class _Plan:
         for top in piece.tops:
             corners = _turned(np.array([[top.x0, top.y0], [top.x1, top.y1]]), yaw) + at
             (x0, y0), (x1, y1) = corners.min(axis=0), corners.max(axis=0)
-            self.tops.append((piece.name, f.Top(x0, y0, x1, y1, top.z, top.clear)))
+            self.tops.append((piece.name, f.Top(x0, y0, x1, y1, top.z, top.clear, number)))
 
     def stand(self, shape: str, color: str, mesh: Mesh, top: f.Top, yaws: tuple[float, ...], rng: np.random.Generator,
               tries: int = 40) -> bool:  # fmt: skip
@@ -75,7 +75,7 @@ class _Plan:
             moved = turned.moved((x, y, 0))
             box = Box.around(moved.vertices)
             if not any(_side_by_side(box, other) for other in self.taken):
-                self.objects.append(RoomObject(len(self.objects), shape, color, moved, box))
+                self.objects.append(RoomObject(len(self.objects), shape, color, moved, box, top.carrier))
                 self.taken.append(box)
                 return True
         return False

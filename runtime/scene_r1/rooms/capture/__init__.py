@@ -1,0 +1,1 @@
+"""A real camera in a hand: its walk, its noise, its recordings."""

@@ -1,0 +1,1 @@
+"""What a room is made of, before anybody looks at it."""

@@ -1,0 +1,1 @@
+"""What an ideal camera sees in a room: ray casting, light and shading."""
