@@ -21,7 +21,7 @@ Xyxy = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question and its truth. Times are seconds since the recording's first frame, pixels those of its colour image.
+    """One question and its truth. Times: seconds since the first frame. Pixels: of the colour image.
 
     id: unique in its file. scene: name of the room's folder. split: of the room. form: the phrasing's or relation's
     name (`left_of`, `largest`, ...), so that results can be told apart.
