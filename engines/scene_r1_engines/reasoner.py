@@ -103,8 +103,11 @@ class Reasoner(Protocol):
     grounding_pixels: when not None, `where` wants the keyframe's image again, to look at it at that many pixels.
     """
 
-    name: str
-    grounding_pixels: int | None
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def grounding_pixels(self) -> int | None: ...
 
     def watch(self, keyframe_id: int, image: NDArray[np.uint8], timestamp_s: float) -> None:
         """Take note of a keyframe; cheap: it is encoded later. image: (H, W, 3) uint8 RGB. timestamp_s: since the

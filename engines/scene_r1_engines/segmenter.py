@@ -18,8 +18,11 @@ class Segmenter(Protocol):
     degraded: True when the engine is a stand-in for a learned one, and its answers must say so.
     """
 
-    name: str
-    degraded: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def degraded(self) -> bool: ...
 
     def segment(self, view: View, prompts: Sequence[Prompt]) -> Masks:
         """Masks of one view, one for each prompt. Raises BadPrompt for a prompt that is not in the image."""

@@ -231,12 +231,15 @@ def open_session(config: Config, model: str | None = None) -> Session:
 
     Raises BadConfig, MissingExtra, BadModelFile as the engines do.
     """
+    return Session(reasoner_of(config, model), open_segmenter(config.segmenter.name), config)
+
+
+def reasoner_of(config: Config, model: str | None = None) -> Callable[[Replay], Reasoner]:
+    """What opens the reasoner that a configuration names, as Session takes it. Raises as `open_session`."""
     wanted = config.reasoner
     if wanted.name == "openai":
         settings = wanted.server.settings(config.keyframes.k, wanted.image_pixels)
-        return Session(
-            lambda replay: open_reasoner(wanted.name, settings), open_segmenter(config.segmenter.name), config
-        )
+        return lambda replay: open_reasoner(wanted.name, settings)
     if model is None:
         raise BadConfig(f"the reasoner {wanted.name} needs a model: name its folder with --model")
     llama = wanted.llama(model, config.keyframes.k, config.limits.max_tokens)
@@ -248,4 +251,4 @@ def open_session(config: Config, model: str | None = None) -> Session:
 
         return IsolatedReasoner(wanted.name, llama, replay)
 
-    return Session(opened, open_segmenter(config.segmenter.name), config)
+    return opened

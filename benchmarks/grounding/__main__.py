@@ -1,0 +1,87 @@
+"""How right the answers are, from a question to a metric 3D box, through the session and its engines as shipped."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.arguments import argument_parser, run
+from benchmarks.grounding.rooms import GUESS, measure
+from benchmarks.grounding.told import ORACLES
+from benchmarks.recordings import add_cache
+from benchmarks.report import Report
+from scene_r1.config import Config, load_config, with_options
+from scene_r1.rooms.model.splits import SPLITS
+from scene_r1_engines.errors import BadConfig, BadInput
+from scene_r1_engines.reasoner import REASONERS
+
+
+def start(args: argparse.Namespace) -> int:
+    if args.rooms < 1 or args.questions < 1:
+        raise BadInput(f"--rooms and --questions must be 1 or more, got {args.rooms} and {args.questions}")
+    config = config_of(args)
+    options = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+    report = Report("grounding", args.out, {"runtime": config, "options": options})
+    report.card()
+    if args.reasoner == GUESS:
+        print("reasoner guess: no model is asked, what it would say is drawn at random; read the oracle rows")
+    code = measure(args, config, report)
+    report.finish()
+    return code
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """The settings of --config with what the command line says in their place; names the reasoner in `args` too.
+
+    Raises BadConfig where the options contradict each other.
+    """
+    config = with_options(load_config(args.config), args.keyframes, args.segmenter)
+    if args.reasoner is None:
+        named = args.model is not None or args.config is not None
+        args.reasoner = config.reasoner.name if named else GUESS
+    if args.reasoner == GUESS:
+        if args.model is not None:
+            raise BadConfig("--reasoner guess asks no model: leave --model out")
+        return config
+    reasoner = replace(config.reasoner, name=args.reasoner)
+    if args.threads is not None:
+        reasoner = replace(reasoner, threads=args.threads)
+    if args.gpu_layers is not None:
+        reasoner = replace(reasoner, gpu_layers=args.gpu_layers)
+    limits = config.limits if args.think is None else replace(config.limits, think_tokens=args.think)
+    return replace(config, reasoner=reasoner, limits=limits)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argument_parser("grounding", "Accuracy from a question to a metric 3D box, against the truth.")
+    parser.set_defaults(data=None)  # a real recording has no truth to be judged by
+    add_cache(parser)
+    parser.add_argument("--rooms", type=int, default=10, metavar="N", help="rooms to judge by (default %(default)s)")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="which rooms (default %(default)s)")
+    parser.add_argument("--questions", type=int, default=6, metavar="N", help="of each room (default %(default)s)")
+    parser.add_argument("--frames", type=int, metavar="N", help="of each room, over its walk (default 120)")
+    parser.add_argument("--model", type=Path, metavar="DIR", help="a model folder of scene-r1-export")
+    parser.add_argument(
+        "--reasoner",
+        choices=[GUESS, *sorted(REASONERS)],
+        help=f"engine that is asked (default {GUESS} without --model)",
+    )
+    parser.add_argument("--segmenter", help="engine that turns boxes into masks (default depth_cut)")
+    parser.add_argument(
+        "--oracle", default="", metavar="STAGES", help=f"answer these from the truth: {', '.join(ORACLES)}, with commas"
+    )
+    parser.add_argument("--no-ladder", action="store_true", help="without the rows that add one oracle after the other")
+    parser.add_argument("--think", type=int, metavar="N", help="tokens a call may think, 0 = none (default 256)")
+    parser.add_argument("--keyframes", "-k", type=int, metavar="K", help="keyframes to hold (default 16)")
+    parser.add_argument("--threads", type=int, metavar="N", help="of llama.cpp (default: all cores but one)")
+    parser.add_argument("--gpu-layers", type=int, metavar="N", help="on the GPU, -1 = all (default)")
+    parser.add_argument("--pictures", type=int, default=120, metavar="N", help="pictures at most (default %(default)s)")
+    parser.add_argument("--config", metavar="FILE", help="settings of the runtime in TOML")
+    return run(start, parser, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
