@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.arguments import argument_parser, run
-from benchmarks.grounding.rooms import GUESS, measure
+from benchmarks.grounding import published, rooms
+from benchmarks.grounding.datasets import DATASETS
+from benchmarks.grounding.rooms import GUESS
 from benchmarks.grounding.told import ORACLES
 from benchmarks.recordings import add_cache
 from benchmarks.report import Report
@@ -20,17 +22,36 @@ from scene_r1_engines.reasoner import REASONERS
 
 
 def start(args: argparse.Namespace) -> int:
-    if args.rooms < 1 or args.questions < 1:
-        raise BadInput(f"--rooms and --questions must be 1 or more, got {args.rooms} and {args.questions}")
+    for name in ("rooms", "questions", "every", "scenes", "frames"):
+        number = getattr(args, name)
+        if number is not None and number < 1:
+            raise BadInput(f"--{name} must be 1 or more, got {number}")
+    _check_dataset(args)
     config = config_of(args)
     options = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
     report = Report("grounding", args.out, {"runtime": config, "options": options})
     report.card()
     if args.reasoner == GUESS:
         print("reasoner guess: no model is asked, what it would say is drawn at random; read the oracle rows")
-    code = measure(args, config, report)
+    if args.dataset is None:
+        rooms.measure(args, config, report)
+    else:
+        published.measure(args, config, report)
     report.finish()
-    return code
+    return 0
+
+
+def _check_dataset(args: argparse.Namespace) -> None:
+    """Raises BadConfig for options that do nothing together: an option that does nothing is a wrong figure."""
+    if args.dataset is None:
+        for name in ("queries", "every", "scenes"):
+            if getattr(args, name) is not None:
+                raise BadConfig(f"--{name} does nothing without --dataset: leave it out")
+        return
+    if args.oracle:
+        raise BadConfig("--oracle needs the truth of every frame, which only rooms have: leave it or --dataset out")
+    if args.model is None and args.config is None:
+        raise BadConfig(f"--dataset {args.dataset} needs --model DIR: guesses would say nothing there")
 
 
 def config_of(args: argparse.Namespace) -> Config:
@@ -79,6 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, metavar="N", help="of llama.cpp (default: all cores but one)")
     parser.add_argument("--gpu-layers", type=int, metavar="N", help="on the GPU, -1 = all (default)")
     parser.add_argument("--pictures", type=int, default=120, metavar="N", help="pictures at most (default %(default)s)")
+    parser.add_argument("--dataset", choices=list(DATASETS), help="a published data set at --data, instead of rooms")
+    parser.add_argument("--queries", type=Path, metavar="FILE", help="with --dataset: which of its questions")
+    parser.add_argument("--scenes", type=int, metavar="N", help="with --dataset: of so many scenes at most")
+    parser.add_argument("--every", type=int, metavar="N", help="with --dataset: stream every N-th frame (default 1)")
     parser.add_argument("--config", metavar="FILE", help="settings of the runtime in TOML")
     return run(start, parser, argv)
 

@@ -82,8 +82,8 @@ class Bench:
         return () if session is None else session.keyframes_again()
 
     @contextmanager
-    def watching(self, source: FrameSource, watched: Watched) -> Iterator[Session]:
-        """Stream a recording as fast as it comes and yield the session, every keyframe seen.
+    def watching(self, frames: Iterable[RgbdFrame], watched: Watched) -> Iterator[Session]:
+        """Stream frames as fast as they come and yield the session, every keyframe seen.
 
         Raises EngineFailed where the reasoner does not get that far.
         """
@@ -92,7 +92,7 @@ class Bench:
         with Session(lambda replay: lent, ToldSegmenter(self._segmenter, self.told), self.config) as session:
             self._session = session
             try:
-                for frame in source.frames():
+                for frame in frames:
                     session.take(frame)
                 if not session.end(time.monotonic_ns() + round(self.config.limits.settle_s * 1e9)):
                     raise EngineFailed("the reasoner has not seen all keyframes: raise limits.settle_s")
@@ -113,7 +113,7 @@ class Bench:
         """
         result = RoomResult(scene.name, [[] for _ in rows])
         try:
-            with scene.source() as source, self.watching(source, result.watched) as session:
+            with scene.source() as source, self.watching(source.frames(), result.watched) as session:
                 self.told.instance = scene.instance
                 for number, use in enumerate(rows):
                     for question in scene.questions:
