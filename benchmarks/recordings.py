@@ -13,12 +13,14 @@ from tqdm import tqdm
 
 from scene_r1.frame import RgbdFrame
 from scene_r1.rooms.capture.depth_noise import DEPTH_SCALE, noisy_depth
-from scene_r1.rooms.capture.recording import COLOR_SIGMA, SyntheticRecording
+from scene_r1.rooms.capture.recording import SyntheticRecording
 from scene_r1.rooms.render.render import render
 from scene_r1_engines.errors import BadInput
 
 WALK_FRAMES = 600
 WALK_SIZE = (320, 240)
+COLOR_SIGMA = 1.6
+"""Grain of a still picture in steps of 1/255."""
 WALK_NOISE = 0.5
 """At half the width the focal length in pixels is half: 0.5 keeps sigma_z = 0.1 px z^2 / (385 px * 5 cm)."""
 

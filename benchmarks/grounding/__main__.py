@@ -16,6 +16,7 @@ from benchmarks.grounding.told import ORACLES
 from benchmarks.recordings import add_cache
 from benchmarks.report import Report
 from scene_r1.config import Config, load_config, with_options
+from scene_r1.rooms.commands.make import size_of
 from scene_r1.rooms.model.splits import SPLITS
 from scene_r1_engines.errors import BadConfig, BadInput
 from scene_r1_engines.reasoner import REASONERS
@@ -83,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rooms", type=int, default=10, metavar="N", help="rooms to judge by (default %(default)s)")
     parser.add_argument("--split", choices=SPLITS, default="test", help="which rooms (default %(default)s)")
     parser.add_argument("--questions", type=int, default=6, metavar="N", help="of each room (default %(default)s)")
+    parser.add_argument("--size", type=size_of, metavar="WxH", help="of both images (default 640x480)")
     parser.add_argument("--frames", type=int, metavar="N", help="of each room, over its walk (default 120)")
     parser.add_argument("--model", type=Path, metavar="DIR", help="a model folder of scene-r1-export")
     parser.add_argument(

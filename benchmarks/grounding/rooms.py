@@ -29,7 +29,8 @@ from scene_r1_engines.reasoner import Reasoner
 
 GUESS = "guess"
 FRAMES, QUICK_FRAMES = 120, 40
-SIZE = (320, 240)
+SIZE = (640, 480)
+QUICK_SIZE = (320, 240)
 RATE_HZ = 6.0
 
 
@@ -42,14 +43,15 @@ def scenes_of(args: argparse.Namespace, report: Report) -> list[RoomScene]:
         return list(open_rooms(args.data).scenes)[: args.rooms]
     seeds = room_seeds(args.split, args.seed, args.rooms)
     frames = args.frames or (QUICK_FRAMES if args.quick else FRAMES)
-    name = f"rooms-{args.split}-{args.seed}-{SIZE[0]}x{SIZE[1]}-{frames}-{args.questions}"
+    size = args.size or (QUICK_SIZE if args.quick else SIZE)
+    name = f"rooms-{args.split}-{args.seed}-{size[0]}x{size[1]}-{frames}-{args.questions}"
     folder = cache_folder(args) / name
     bar = tqdm(total=len(seeds), desc="rooms", disable=None, leave=False)
     with bar:
         made = make_rooms(
             folder,
             seeds,
-            size=SIZE,
+            size=size,
             frames=frames,
             rate_hz=RATE_HZ * frames / FRAMES,
             questions=args.questions,
@@ -120,9 +122,9 @@ def _add_levels(report: Report, scenes: Sequence[RoomScene], seed: int) -> None:
     for name, levels in (("vqa_chance", chance), ("vqa_majority", majority)):
         report.add(f"{name}_by_family", levels)
         report.add(name, sum(levels.values()) / len(levels) if levels else None)
-    duration = {scene.name: scene.duration_s for scene in scenes}
-    sizes = {scene.name: scene.size for scene in scenes}
-    boxes = {scene.name: [Box3D.from_corners(one.low, one.high) for one in scene.graph.objects] for scene in scenes}
+    duration = {scene.name: scene.made.duration_s for scene in scenes}
+    sizes = {scene.name: scene.made.size for scene in scenes}
+    boxes = {scene.name: [Box3D.from_corners(one.box.low, one.box.high) for one in scene.graph.objects] for scene in scenes}
     report.add("find_chance", find_chance(asked, duration, sizes, boxes, seed))
 
 

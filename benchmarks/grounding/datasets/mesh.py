@@ -15,6 +15,7 @@ from scene_r1_engines.errors import BadRecording
 MAX_HEADER_BYTES = 1 << 16
 MAX_ASCII_BYTES = 512 << 20
 MAX_PROPERTIES = 64
+MAX_WORD = 40
 CHUNK = 1 << 20
 """Vertices that are converted at a time, so that a laser scan is never in memory twice."""
 TYPES = {
@@ -117,6 +118,8 @@ def _ascii(path: Path, header: Header, left: int) -> NDArray[np.float32]:
         words = file.read(left).split(None, need)[:need]
     if len(words) < need:
         raise BadRecording(path, _cut_off(header.count, len(words) // width))
+    if need and max(map(len, words)) > MAX_WORD:  # an array of words is as wide as the longest
+        raise BadRecording(path, f"has a number of more than {MAX_WORD} characters: download the file again")
     try:
         values = np.array(words, dtype=bytes).astype(np.float64).reshape(header.count, width)
     except ValueError as error:

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.grounding.datasets.entries import read_json
+from benchmarks.grounding.datasets.entries import Entry, read_json
 from scene_r1.sources.recorded_file import read_text
 from scene_r1_engines.errors import BadRecording
 
 COLUMNS = ("scene_id", "object_id", "ann_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The cases that are asked. ids: theirs. in_file: how many the annotation file has. where: its name."""
+
+    ids: frozenset[str]
+    in_file: int
+    where: str
+
+    @property
+    def said(self) -> str:
+        """In words, for results: "all: 9508 of 9508 in ScanRefer_filtered_val.json"."""
+        part = "all" if len(self.ids) == self.in_file else "subset"
+        return f"{part}: {len(self.ids)} of {self.in_file} in {self.where}"
+
+
+def select(named: Iterable[tuple[str, Entry]], where: str, queries: Path | None) -> Selection:
+    """named: every case's id and where it is from. queries: a subset, see `read_queries`; None: all.
+
+    Raises BadRecording for an id that is there twice, for none at all, and as `read_queries`.
+    """
+    ids: set[str] = set()
+    for name, entry in named:
+        if name in ids:
+            entry.refuse(f"{name} is there twice")
+        ids.add(name)
+    chosen = frozenset(ids) if queries is None else read_queries(queries, ids)
+    return Selection(chosen, len(ids), where)
 
 
 def read_queries(path: Path, known: Collection[str]) -> frozenset[str]:

@@ -50,7 +50,12 @@ def read_color(path: Path, size: tuple[int, int], frame: int | None = None) -> N
     size: (width, height) in pixels that it must have. Returns (H, W, 3) uint8, RGB; alpha is dropped, and an
     orientation tag is not followed, since intrinsics and depth are of the sensor as it is. Raises BadRecording.
     """
-    data, header = _read_checked(path, frame)
+    return decode_color(read_bytes(path, MAX_IMAGE_BYTES, frame), path, size, frame)
+
+
+def decode_color(data: bytes, path: Path, size: tuple[int, int], frame: int | None = None) -> NDArray[np.uint8]:
+    """As `read_color`, of an image file's content. path: of the recording that holds it, for the error."""
+    header = _checked(data, path, frame)
     if header.bits != 8 or header.channels not in (3, 4):
         raise BadRecording(
             path,
@@ -70,7 +75,12 @@ def read_depth(path: Path, size: tuple[int, int], frame: int | None = None) -> N
 
     size: (width, height) in pixels that it must have. Returns (h, w) uint16 counts. Raises BadRecording.
     """
-    data, header = _read_checked(path, frame)
+    return decode_depth(read_bytes(path, MAX_IMAGE_BYTES, frame), path, size, frame)
+
+
+def decode_depth(data: bytes, path: Path, size: tuple[int, int], frame: int | None = None) -> NDArray[np.uint16]:
+    """As `read_depth`, of an image file's content. path: of the recording that holds it, for the error."""
+    header = _checked(data, path, frame)
     if (header.kind, header.bits, header.channels) != ("PNG", 16, 1):
         raise BadRecording(
             path,
@@ -87,7 +97,7 @@ def read_depth(path: Path, size: tuple[int, int], frame: int | None = None) -> N
 
 def read_size(path: Path, frame: int | None = None) -> tuple[int, int]:
     """(width, height) in pixels of an image file, not decoded. Raises BadRecording as for reading it."""
-    _, header = _read_checked(path, frame)
+    header = _checked(read_bytes(path, MAX_IMAGE_BYTES, frame), path, frame)
     return header.width, header.height
 
 
@@ -106,10 +116,9 @@ def image_header(data: bytes) -> ImageHeader:
     return header
 
 
-def _read_checked(path: Path, frame: int | None) -> tuple[bytes, ImageHeader]:
-    data = read_bytes(path, MAX_IMAGE_BYTES, frame)
+def _checked(data: bytes, path: Path, frame: int | None) -> ImageHeader:
     try:
-        return data, image_header(data)
+        return image_header(data)
     except ValueError as error:
         raise BadRecording(path, str(error), frame) from None
 
