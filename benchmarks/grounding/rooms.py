@@ -124,7 +124,9 @@ def _add_levels(report: Report, scenes: Sequence[RoomScene], seed: int) -> None:
         report.add(name, sum(levels.values()) / len(levels) if levels else None)
     duration = {scene.name: scene.made.duration_s for scene in scenes}
     sizes = {scene.name: scene.made.size for scene in scenes}
-    boxes = {scene.name: [Box3D.from_corners(one.box.low, one.box.high) for one in scene.graph.objects] for scene in scenes}
+    boxes = {
+        scene.name: [Box3D.from_corners(one.box.low, one.box.high) for one in scene.graph.objects] for scene in scenes
+    }
     report.add("find_chance", find_chance(asked, duration, sizes, boxes, seed))
 
 

@@ -9,14 +9,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.grounding.datasets.case import Case, Outcome, truth_of
 from benchmarks.grounding.datasets.entries import Entry, by_scene, checked_entries, read_lines
 from benchmarks.grounding.datasets.queries import select
 from benchmarks.grounding.datasets.scannet import ScanNet
 from benchmarks.grounding.datasets.scanrefer import annotation_file
 from benchmarks.grounding.datasets.tally import Tally
+from benchmarks.grounding.scores import mean_relative_accuracy
 from scene_r1_engines.errors import BadRecording, MissingExtra
 
 FILES = ("test-00000-of-00001.parquet", "test.jsonl")
@@ -36,7 +35,6 @@ TASKS = {
 BEFORE = "These are frames of a video."
 AFTER_NUMBER = "Please answer the question using a single word or phrase."
 AFTER_CHOICE = "Answer with the option's letter from the given choices directly."
-THETAS = np.linspace(0.5, 0.95, 10)
 COLUMNS = ("id", "dataset", "scene_name", "question_type", "question", "ground_truth", "options")
 VIDEOS = ("arkitscenes", "ARKitScenes", "arkitscenes/raw", "ARKitScenes/raw")
 SPLITS = ("", "Training", "Validation")
@@ -144,14 +142,6 @@ def score(truth: Answered, said: str) -> float:
         return float(word.lower() == truth.answer.lower())
     number = _number(word)
     return 0.0 if number is None else mean_relative_accuracy(number, float(truth.answer))
-
-
-def mean_relative_accuracy(said: float, true: float) -> float:
-    """Mean over theta in 0.50, 0.55 … 0.95 of [|said - true| / true <= 1 - theta]; true > 0; said may be NaN.
-
-    The paper's formula has <, the authors' code <=; this is the code, for figures that can be compared with theirs.
-    """
-    return float(np.mean(abs(said - true) / true <= 1.0 - THETAS))
 
 
 def read_parquet(path: Path) -> tuple[Entry, ...]:
