@@ -81,7 +81,7 @@ def inspect(source: FrameSource, progress: Callable[[int], None] | None = None) 
     times_ns: list[int] = []
     positions: list[NDArray[np.float64] | None] = []
     depth = _DepthCount()
-    reprojection = ReprojectionTest()
+    reprojection = ReprojectionTest(source.info.depth_scale)
     fault = None
     try:
         for frame in source.frames():

@@ -9,17 +9,23 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.sens_writer import write_sens
+from tests.runtime.exported_folders import embodied_scan, replica, sens_reader_export
+from tests.runtime.phone_recordings import write_arkit_scenes, write_record3d, write_stray
 
 from scene_r1 import pose
 from scene_r1.frame import RgbdFrame
 from scene_r1.rooms import SyntheticRecording
 from scene_r1.sources import FrameSink, FrameSource, create_sink, open_source
+from scene_r1.sources.camera_file import CameraFile, write_camera
+from scene_r1.sources.realsense import RealSenseRecording
 from scene_r1_engines.errors import BadFrame, BadInput, MissingExtra, OutputExists, SceneR1Error
 from scene_r1_engines.intrinsics import Intrinsics
 
@@ -70,6 +76,43 @@ def times_left_out(folder: Path, cameras: str) -> Path:
     return folder
 
 
+def pinhole(cameras: str) -> list[RgbdFrame]:
+    """Without the distortion that ScanNet's formats have no place for."""
+    plain = {"model": "none", "coefficients": (0.0,) * 5}
+    return [
+        replace(
+            frame,
+            color_intrinsics=replace(frame.color_intrinsics, **plain),
+            depth_intrinsics=replace(frame.depth_intrinsics, **plain),
+        )
+        for frame in made(cameras=cameras)
+    ]
+
+
+def by_phone(cameras: str) -> list[RgbdFrame]:
+    """Depth registered to colour, at its own size or at colour's."""
+    depth = CAMERA if cameras == "one camera" else CAMERA.scaled(32, 24)
+    return [
+        replace(
+            frame,
+            color_intrinsics=CAMERA,
+            depth_intrinsics=depth,
+            depth_raw=np.resize(frame.depth_raw, (depth.height, depth.width)),
+            T_color_depth=np.eye(4),
+        )
+        for frame in made(cameras=cameras)
+    ]
+
+
+def rendered(folder: Path, cameras: str) -> Path:
+    """Replica has one camera; two of them only camera.toml can say."""
+    replica(folder, made(cameras=cameras))
+    first = made(1, cameras)[0]
+    camera = CameraFile(first.color_intrinsics, first.depth_intrinsics, first.T_color_depth, 1.0 / 6553.5, 30.0)
+    write_camera(folder / "camera.toml", camera)
+    return folder
+
+
 def synthetic(cameras: str, cache: Path | None = None) -> Callable[[], FrameSource]:
     one = cameras == "one camera"
     return lambda: SyntheticRecording(5, COUNT, (64, 48), one_camera=one, cache_dir=cache)
@@ -81,6 +124,20 @@ def read_once(opens: Callable[[], FrameSource]) -> Callable[[], FrameSource]:
     return opens
 
 
+def stored(tmp: Path, cameras: str) -> str:
+    path = tmp / "room.db3"
+    return str(path if path.exists() else recorded(path, cameras))
+
+
+def bag(folder: Path, cameras: str, kind: str) -> Path:
+    """With a lens that a CameraInfo can have. `rosbags`, which writes it, is an extra."""
+    pytest.importorskip("rosbags")
+    writer = import_module("tests.runtime.ros_writer")
+    lens = replace(COLOR, model="brown_conrady") if cameras == "two cameras" else CAMERA
+    path: Path = writer.recorded(folder, [replace(f, color_intrinsics=lens) for f in made(cameras=cameras)], kind)
+    return path
+
+
 Opens = Callable[[], FrameSource]
 KINDS: Mapping[str, Callable[[Path, str], Opens]] = {
     "7-Scenes, PNG": lambda tmp, c: opened(recorded(tmp / "folder", c, format="seven_scenes")),
@@ -88,6 +145,21 @@ KINDS: Mapping[str, Callable[[Path, str], Opens]] = {
     "7-Scenes, no times": lambda tmp, c: opened(times_left_out(tmp / "folder", c)),
     "TUM": lambda tmp, c: opened(recorded(tmp / "folder", c, format="tum")),
     "RealSense .db3": lambda tmp, c: opened(recorded(tmp / "room.db3", c)),
+    "ScanNet .sens": lambda tmp, c: opened(write_sens(tmp / "scan.sens", pinhole(c))),
+    "ScanNet .sens, no times": lambda tmp, c: opened(write_sens(tmp / "scan.sens", pinhole(c), timed=False)),
+    "ScanNet export": lambda tmp, c: opened(sens_reader_export(tmp / "scan", pinhole(c))),
+    "EmbodiedScan": lambda tmp, c: opened(embodied_scan(tmp / "scan", pinhole(c))),
+    "Replica": lambda tmp, c: opened(rendered(tmp / "room0", c)),
+    "ARKitScenes": lambda tmp, c: opened(write_arkit_scenes(tmp / "41048143", by_phone(c))),
+    "SceneFun3D": lambda tmp, c: opened(write_arkit_scenes(tmp / "421254" / "42445021", by_phone(c), stream="hires")),
+    "Stray Scanner": lambda tmp, c: opened(write_stray(tmp / "scan", by_phone(c))),
+    "Stray Scanner, old": lambda tmp, c: opened(write_stray(tmp / "scan", by_phone(c), npy=True, old=True)),
+    "Record3D": lambda tmp, c: opened(write_record3d(tmp / "room.r3d", by_phone(c))),
+    "RealSense .db3, by SQLite": lambda tmp, c: lambda: RealSenseRecording(stored(tmp, c), librealsense=False),
+    "ROS 2 .mcap": lambda tmp, c: opened(bag(tmp / "room", c, "mcap")),
+    "ROS 2 folder": lambda tmp, c: opened(bag(tmp / "room", c, "db3").parent),
+    "ROS 2 .db3": lambda tmp, c: opened(bag(tmp / "room", c, "db3")),
+    "ROS 1 .bag": lambda tmp, c: opened(bag(tmp / "room", c, "bag")),
     "synthetic": lambda tmp, c: synthetic(c),
     "synthetic, cached": lambda tmp, c: read_once(synthetic(c, tmp)),
 }

@@ -4,51 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.runtime.walked_room import CAMERA, depth_of_a_room, random_walk, walk
 
 from scene_r1 import pose
 from scene_r1.cli import main
 from scene_r1.frame import RgbdFrame, depth_counts
 from scene_r1.inspection import inspect
+from scene_r1.reprojection import NAMED_SCALES, OPENGL_AXES, Reading, ReprojectionTest, readings
 from scene_r1.sources import create_sink, open_source
-from scene_r1_engines.intrinsics import Intrinsics
 
-CAMERA = Intrinsics(80.0, 80.0, 79.5, 59.5, 160, 120)
-HALF_ROOM_M = np.array([2.5, 1.4, 3.0])
 STEP_NS = 33_333_333
 
 
-def depth_of_a_room(T_world_camera: np.ndarray) -> np.ndarray:
-    """(H, W) metres: exact depth inside a box-shaped room with a box-shaped pillar, by slab intersection."""
-    v, u = np.mgrid[: CAMERA.height, : CAMERA.width]
-    rays = np.column_stack([CAMERA.rays(np.stack([u.ravel(), v.ravel()], axis=1)), np.ones(u.size)])
-    directions = rays @ T_world_camera[:3, :3].T
-    origin = T_world_camera[:3, 3]
-    walls = np.where(directions > 0, HALF_ROOM_M - origin, -HALF_ROOM_M - origin) / directions
-    depth = walls.min(axis=1)
-    low, high = np.array([-0.6, -1.4, 1.2]), np.array([0.1, 0.6, 1.8])
-    a, b = (low - origin) / directions, (high - origin) / directions
-    near, far = np.minimum(a, b).max(axis=1), np.maximum(a, b).min(axis=1)
-    depth = np.where((near > 0) & (near < far), np.minimum(depth, near), depth)
-    return depth.reshape(CAMERA.height, CAMERA.width)
-
-
-def walk(count: int = 60) -> list[np.ndarray]:
-    """Poses along an arc, turning and nodding, away from the world's origin."""
-    poses = []
-    for share in np.linspace(0.0, 1.0, count):
-        yaw, nod = np.radians(-25 + 60 * share), np.radians(8 * np.sin(5 * share))
-        half = [np.sin(nod / 2) * np.cos(yaw / 2), np.cos(nod / 2) * np.sin(yaw / 2)]
-        q = np.array([half[0], half[1], -np.sin(nod / 2) * np.sin(yaw / 2), np.cos(nod / 2) * np.cos(yaw / 2)])
-        poses.append(pose.from_quaternion([1.3 - 2.4 * share, 0.2 * share, -1.5 + 0.6 * share], q))
-    return poses
-
-
-def record(path: Path, inverse: bool = False, factor: float = 1.0, lost: tuple[int, ...] = ()) -> Path:
-    """A walk through the room, its poses written inverted, or its depth times a factor."""
+def record(
+    path: Path, inverse: bool = False, factor: float = 1.0, lost: tuple[int, ...] = (), opengl: bool = False
+) -> Path:
+    """A walk through the room, its poses written another way, or its depth times a factor."""
     with create_sink(path) as sink:
         for i, T in enumerate(walk()):
             sink.write(
@@ -60,10 +38,69 @@ def record(path: Path, inverse: bool = False, factor: float = 1.0, lost: tuple[i
                     depth_raw=depth_counts(depth_of_a_room(T) * factor, 0.001),
                     depth_scale=0.001,
                     depth_intrinsics=CAMERA,
-                    T_world_camera=None if i in lost else (pose.inverse(T) if inverse else T),
+                    T_world_camera=None if i in lost else misread(T, inverse, opengl),
                 )
             )
     return path
+
+
+def misread(T: np.ndarray, inverse: bool = False, opengl: bool = False) -> np.ndarray:
+    """A pose as a recorder of other conventions writes it."""
+    T = T @ OPENGL_AXES if opengl else T
+    return pose.inverse(T) if inverse else T
+
+
+def found_in(poses: list[np.ndarray], depths_raw: list[np.ndarray], depth_scale: float) -> Reading | None:
+    test = ReprojectionTest(depth_scale)
+    color = np.zeros((CAMERA.height, CAMERA.width, 3), np.uint8)
+    for i, (T, depth_raw) in enumerate(zip(poses, depths_raw, strict=True)):
+        test.add(RgbdFrame(i, i, color, CAMERA, depth_raw, depth_scale, CAMERA, T_world_camera=T))
+    return test.better_reading()
+
+
+@settings(max_examples=3, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), noise=st.sampled_from([0.0, 0.01]))
+def test_each_wrong_convention_of_poses_is_named_and_the_right_one_is_not(seed: int, noise: float) -> None:
+    walked, depths_m = noisy_walk(seed, noise)
+    depths_raw = [depth_counts(depth_m, 0.001) for depth_m in depths_m]
+    for inverse, opengl in ((False, False), (True, False), (False, True), (True, True)):
+        wanted = Reading(inverse, opengl)
+        poses = [misread(T, inverse, opengl) for T in walked]
+        assert found_in(poses, depths_raw, 0.001) == (None if wanted == Reading() else wanted)
+
+
+@settings(max_examples=3, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    noise=st.sampled_from([0.0, 0.01]),
+    scales=st.permutations(list(NAMED_SCALES)).map(lambda names: names[:3]),
+)
+def test_each_wrong_depth_scale_is_named(seed: int, noise: float, scales: list[str]) -> None:
+    walked, depths_m = noisy_walk(seed, noise)
+    true, *wrong = scales
+    depths_raw = [depth_counts(depth_m, NAMED_SCALES[true]) for depth_m in depths_m]
+    for said in wrong:
+        better = found_in(walked, depths_raw, NAMED_SCALES[said])
+        assert better is not None
+        assert not better.changes_poses
+        assert better.depth_factor * NAMED_SCALES[said] == pytest.approx(NAMED_SCALES[true], rel=0.01)
+
+
+def noisy_walk(seed: int, noise: float) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Poses, and depth in metres with relative noise in every pixel."""
+    rng = np.random.default_rng(seed)
+    walked = random_walk(seed)
+    depths_m = [depth_of_a_room(T) for T in walked]
+    return walked, [depth_m * (1.0 + noise * rng.normal(size=depth_m.shape)) for depth_m in depths_m]
+
+
+@given(st.floats(1e-6, 0.1))
+def test_no_two_readings_of_a_scale_are_one(depth_scale: float) -> None:
+    tried = readings(depth_scale)
+    assert tried[0] == Reading()
+    assert len({str(one) for one in tried}) == len(tried)
+    factors = sorted(one.depth_factor for one in tried if not one.changes_poses)
+    assert all(b / a > 1.009 for a, b in pairwise(factors))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +108,7 @@ def record(path: Path, inverse: bool = False, factor: float = 1.0, lost: tuple[i
     [
         (False, 1.0, "agree best as recorded"),
         (True, 1.0, "world-to-camera"),
-        (False, 5.0, "0.0002 m per count"),
+        (False, 5.0, "looks like 1/5000 (0.0002 m per count), not 1/1000"),
         (False, 0.2, "0.005 m per count"),
         (False, 10.0, "0.0001 m per count"),
         (False, 0.1, "0.01 m per count"),
@@ -84,6 +121,23 @@ def test_the_verdict_is_what_was_done_to_the_recording(
     assert main(["inspect", str(tmp_path / "room")]) == 0
     verdict = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("verdict"))
     assert words in verdict
+
+
+@pytest.mark.parametrize(
+    ("inverse", "words"),
+    [(False, "the camera axes of these poses look like OpenGL's"), (True, "invert them, then multiply each")],
+)
+def test_the_verdict_on_axes_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], inverse: bool, words: str
+) -> None:
+    record(tmp_path / "room", inverse, opengl=True)
+    assert main(["inspect", str(tmp_path / "room"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert "OpenGL axes" in found["better_reading"]
+    assert main(["inspect", str(tmp_path / "room")]) == 0
+    verdict = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("verdict"))
+    assert words in verdict
+    assert "diag(1, -1, -1, 1)" in verdict
 
 
 def test_inspection_counts_what_is_there(tmp_path: Path) -> None:

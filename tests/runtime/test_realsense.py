@@ -579,7 +579,7 @@ sys.modules["pyrealsense2"] = None
 from scene_r1_engines.errors import MissingExtra
 for make in (scene_r1.sources.realsense.RealSenseRecording, scene_r1.sources.realsense_sink.RealSenseSink):
     try:
-        make("x.db3")
+        make("x.bag" if "Recording" in make.__name__ else "x.db3")
     except MissingExtra as error:
         assert error.extra == "realsense", error
     else:

@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     known = "; ".join(f"{one.name}: {one.looks}" for one in FORMATS)
     parser.add_argument("input", metavar="IN", help=f"the recording ({known})")
     parser.add_argument("output", metavar="OUT", help="a .db3 file, or a folder; it must not exist yet")
-    folders = [one.name for one in FORMATS if one.folder]
+    folders = [one.name for one in FORMATS if one.folder and one.sink is not None]
     parser.add_argument("--format", choices=folders, help="layout of a folder (default: seven_scenes)")
     parser.add_argument(
         "--jpeg-quality", type=int, metavar="Q", help="write colour as JPEG, 1..100 (default: PNG, bit for bit)"

@@ -11,8 +11,12 @@ from dataclasses import asdict
 from scene_r1.cli import BAD_INPUT, OK
 from scene_r1.cli.progress import progress
 from scene_r1.inspection import Inspection, inspect
+from scene_r1.reprojection import scale_name
 from scene_r1.sources import open_source
 from scene_r1_engines.intrinsics import Intrinsics
+
+SHOWN = "rotation_rounding_ppm"
+"""Not a count, and part of the line about poses."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -68,11 +72,17 @@ def _in_words(found: Inspection) -> Iterator[tuple[str, str]]:
             f"{p.largest_step_m * 1e3:.1f} mm{at}{rounding}",
         )
         if found.pairs:
-            yield "agreement", f"depth seen from another frame, median |dz|/z over {found.pairs} pairs:"
+            yield "agreement", f"depth seen from another frame, median |dz|/z over {found.pairs} near pairs; far pairs:"
         for one_reading in found.reprojection if found.pairs else ():
-            error = "no overlap" if one_reading.error is None else f"{100 * one_reading.error:.2f} %"
-            yield "", f"{one_reading.reading!s:<33} {error}"
+            near, far = (
+                "no overlap" if error is None else f"{100 * error:.2f} %"
+                for error in (one_reading.error, one_reading.far_error)
+            )
+            yield "", f"{one_reading.reading!s:<46} {near:>10} {far:>10}"
         yield "verdict", _verdict(found)
+    counted = ", ".join(f"{name} {count}" for name, count in info.counters.items() if count and name != SHOWN)
+    if counted:
+        yield "counted", counted
     for note in info.notes:
         yield "note", note
     if found.fault is not None:
@@ -81,14 +91,28 @@ def _in_words(found: Inspection) -> Iterator[tuple[str, str]]:
 
 def _verdict(found: Inspection) -> str:
     better = found.better_reading
-    if better is not None and better.inverse_poses:
+    if better is None:
+        if found.reprojection[0].error is None:
+            return "not known: too few pairs of frames see the same place"
+        return "poses and depth agree best as recorded"
+    turn_axes = "multiply each on the right by diag(1, -1, -1, 1)"
+    if better.inverse_poses and better.opengl_axes:
+        return (
+            "these poses look like world-to-camera of a camera with OpenGL's and ARKit's axes (y up, z backward): "
+            f"invert them, then {turn_axes}"
+        )
+    if better.inverse_poses:
         return "these poses look like world-to-camera: invert them"
-    if better is not None:
-        scale = found.info.depth_scale * better.depth_factor
-        return f"this depth scale looks wrong: {scale:.6g} m per count fits better"
-    if found.reprojection[0].error is None:
-        return "not known: too few pairs of frames see the same place"
-    return "poses and depth agree best as recorded"
+    if better.opengl_axes:
+        return f"the camera axes of these poses look like OpenGL's and ARKit's (y up, z backward): {turn_axes}"
+    recorded = found.info.depth_scale
+    scale = recorded * better.depth_factor
+    fits = f"{scale:.6g} m per count fits better"
+    if better.scale is not None:
+        fits = (
+            f"it looks like {better.scale} ({scale:.6g} m per count), not {scale_name(recorded) or f'{recorded:.6g}'}"
+        )
+    return f"this depth scale looks wrong: {fits}; set depth_scale to it"
 
 
 def _camera_in_words(one: Intrinsics) -> str:
@@ -116,7 +140,14 @@ def _as_json(found: Inspection) -> dict[str, object]:
         "depths": None if found.depths is None else asdict(found.depths),
         "poses": None if found.poses is None else asdict(found.poses),
         "reprojection": [
-            {"reading": str(one.reading), "error": one.error, "pairs": one.pairs} for one in found.reprojection
+            {
+                "reading": str(one.reading),
+                "error": one.error,
+                "pairs": one.pairs,
+                "far_error": one.far_error,
+                "far_pairs": one.far_pairs,
+            }
+            for one in found.reprojection
         ],
         "pairs": found.pairs,
         "better_reading": None if found.better_reading is None else str(found.better_reading),

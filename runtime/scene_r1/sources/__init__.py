@@ -18,7 +18,7 @@ __all__ = ["FORMATS", "Format", "FrameSink", "FrameSource", "SourceInfo", "creat
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One way of recording. source, sink: `module:class`, imported on use.
+    """One way of recording. source, sink: `module:class`, imported on use; no sink: it is read here, not written.
 
     folder: it is a folder that holds what `test` (`module:function` of a folder) looks for; else a file that ends in
     one of `suffixes`.
@@ -27,7 +27,7 @@ class Format:
     name: str
     looks: str
     source: str
-    sink: str
+    sink: str | None = None
     suffixes: tuple[str, ...] = ()
     test: str | None = None
 
@@ -53,10 +53,58 @@ FORMATS = (
     ),
     Format(
         "realsense",
-        "a RealSense recording, .db3 or .bag",
-        "scene_r1.sources.realsense:RealSenseRecording",
+        "a RealSense recording or a ROS bag, .db3 or .bag",
+        "scene_r1.sources.ros.kinds:open_bag",
         "scene_r1.sources.realsense_sink:RealSenseSink",
         suffixes=(".db3", ".bag"),
+    ),
+    Format(
+        "scannet",
+        "a ScanNet scan, .sens",
+        "scene_r1.sources.scannet.sens:SensSource",
+        suffixes=(".sens",),
+    ),
+    Format(
+        "scannet_export",
+        "a folder with ScanNet's color/, depth/, pose/ and intrinsic/, or EmbodiedScan's 00000.jpg and intrinsic.txt",
+        "scene_r1.sources.scannet_export:ScanNetExport",
+        test="scene_r1.sources.scannet_export:looks_like_scannet_export",
+    ),
+    Format(
+        "replica",
+        "a folder with NICE-SLAM's results/frame000000.jpg and traj.txt",
+        "scene_r1.sources.replica:ReplicaSource",
+        test="scene_r1.sources.replica:looks_like_replica",
+    ),
+    Format(
+        "arkit_scenes",
+        "a video's folder of ARKitScenes or SceneFun3D, with lowres_wide/ or hires_wide/",
+        "scene_r1.sources.arkit_scenes:ArkitScenesSource",
+        test="scene_r1.sources.arkit_scenes:looks_like_arkit_scenes",
+    ),
+    Format(
+        "stray_scanner",
+        "a folder of the Stray Scanner app with rgb.mp4, odometry.csv and camera_matrix.csv",
+        "scene_r1.sources.stray_scanner:StrayScannerSource",
+        test="scene_r1.sources.stray_scanner:looks_like_stray_scanner",
+    ),
+    Format(
+        "record3d",
+        "a recording of the Record3D app, .r3d",
+        "scene_r1.sources.record3d:Record3dSource",
+        suffixes=(".r3d",),
+    ),
+    Format(
+        "mcap",
+        "a ROS 2 bag, .mcap",
+        "scene_r1.sources.ros.bag:RosBag",
+        suffixes=(".mcap",),
+    ),
+    Format(
+        "rosbag2",
+        "a folder of a ROS 2 bag, with metadata.yaml and .mcap or .db3 files",
+        "scene_r1.sources.ros.bag:RosBag",
+        test="scene_r1.sources.ros.kinds:looks_like_ros_folder",
     ),
 )
 
@@ -105,6 +153,9 @@ def create_sink(
     if format is not None and format not in names:
         raise BadConfig(f"unknown format {format!r}; known: {', '.join(names)}")
     chosen = names[format] if format is not None else by_suffix or names["seven_scenes"]
+    if chosen.sink is None:
+        written = ", ".join(one.name for one in FORMATS if one.sink is not None)
+        raise BadConfig(f"{chosen.name} is read here, not written: write {written}")
     if chosen.folder != (by_suffix is None) or suffix == ".bag":
         raise BadConfig(f"{target.name} is not the name of a {chosen.name} recording: end it in .db3, or name a folder")
     if chosen.folder:

@@ -1,20 +1,20 @@
-"""RealSense recordings: `.db3` (librealsense 2.58 and later) and legacy `.bag`, read by librealsense itself."""
+"""RealSense recordings: `.db3` (librealsense 2.58 and later) and legacy `.bag`."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from scene_r1.frame import RgbdFrame
 from scene_r1.sources import realsense_db3
 from scene_r1.sources.realsense_db3 import Contents
 from scene_r1.sources.realsense_pairing import Pair, Pairing
-from scene_r1.sources.realsense_playback import Playback
-from scene_r1.sources.realsense_sdk import intrinsics_from, rgb, sdk, shortest, transform_from
+from scene_r1.sources.realsense_playback import Cameras, Playback
+from scene_r1.sources.realsense_sdk import rgb, sdk
+from scene_r1.sources.realsense_stored import StoredPlayback
 from scene_r1.sources.source import SourceInfo
-from scene_r1_engines.errors import BadFrame, BadInput, BadRecording
+from scene_r1_engines.errors import BadFrame, BadInput, BadRecording, MissingExtra
 
 
 class RealSenseRecording:
@@ -27,11 +27,16 @@ class RealSenseRecording:
     `info.counters`, live: `frames` (pairs yielded), `frames_unpaired` (images left without a partner),
     `paired_by_timestamp` (1 when the streams' frame counters do not run together) of the latest `frames()`.
 
+    librealsense: True: its own library plays the file; False: a `.db3` is read without it (realsense_stored), which
+    gives the same frames; None: by librealsense where it is installed, else without, and `info.notes` says so.
+
     Raises BadRecording naming the file and what is wrong with it; MissingExtra('realsense').
     """
 
-    def __init__(self, path: str) -> None:
-        sdk("reading RealSense recordings")
+    def __init__(self, path: str, librealsense: bool | None = None) -> None:
+        self._player: type[Playback | StoredPlayback] = Playback
+        self._without: str | None = None
+        self._choose_player(Path(path).suffix.lower() == ".db3", librealsense)
         self._path = str(path)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._closed = False
@@ -41,8 +46,8 @@ class RealSenseRecording:
         self._fault: str | None = None
         try:
             self._contents = self._open_db3() if kind == ".db3" else Contents()
-            with Playback(self._playable, self._path) as playback:
-                self._info = self._describe(playback, kind)
+            with self._player(self._playable, self._path) as player:
+                self._info = self._describe(player.cameras(), kind)
         except BadRecording as error:
             self.close()
             if self._playable == self._path:
@@ -52,6 +57,18 @@ class RealSenseRecording:
         except BaseException:
             self.close()
             raise
+
+    def _choose_player(self, stored: bool, librealsense: bool | None) -> None:
+        if librealsense is False and stored:
+            self._player, self._without = StoredPlayback, "read without librealsense"
+            return
+        try:
+            sdk("reading RealSense recordings")
+        except MissingExtra as error:
+            if librealsense or not stored:
+                raise
+            self._player = StoredPlayback
+            self._without = f"read without librealsense, which is not installed ({error.detail})"
 
     def _open_db3(self) -> Contents:
         contents = realsense_db3.inspect(self._path)
@@ -64,42 +81,25 @@ class RealSenseRecording:
         self._playable = str(saved)
         return rest
 
-    def _describe(self, playback: Playback, kind: str) -> SourceInfo:
-        depth, color, card = playback.depth.profile, playback.color.profile, self._contents.card
-        color_intrinsics, color_note = intrinsics_from(self._path, color)
-        depth_intrinsics, depth_note = intrinsics_from(self._path, depth)
-        notes = [note for note in (color_note, depth_note, self._fault) if note]
-        try:
-            T_color_depth = transform_from(self._path, depth.get_extrinsics_to(color))
-        except RuntimeError as error:
-            raise BadRecording(self._path, f"it lacks the transform from depth to colour: {error}") from error
-        depth_scale = self._depth_scale(playback)
-        if card is not None:
-            color_intrinsics, depth_intrinsics = card.color_intrinsics, card.depth_intrinsics
-            T_color_depth, depth_scale = card.T_color_depth, card.depth_scale
-            whole = self._fault is None
+    def _describe(self, cameras: Cameras, kind: str) -> SourceInfo:
+        card, whole = self._contents.card, self._fault is None
+        self._color_format = cameras.color_format
+        notes = [note for note in (*cameras.notes, self._without, self._fault) if note]
         return SourceInfo(
             path=self._path,
             format=f"realsense {kind}",
             frames=len(card.timestamps_ns) if card is not None and whole else None,
-            rate_hz=card.rate_hz if card is not None else float(min(depth.fps(), color.fps())),
+            rate_hz=card.rate_hz if card is not None else cameras.rate_hz,
             timestamps="recorded",
-            color_intrinsics=color_intrinsics,
-            depth_intrinsics=depth_intrinsics,
-            T_color_depth=T_color_depth,
-            depth_scale=depth_scale,
+            color_intrinsics=card.color_intrinsics if card is not None else cameras.color,
+            depth_intrinsics=card.depth_intrinsics if card is not None else cameras.depth,
+            T_color_depth=card.T_color_depth if card is not None else cameras.T_color_depth,
+            depth_scale=card.depth_scale if card is not None else cameras.depth_scale,
             intrinsics_from="the recording (exact)" if card is not None else "the recorded device",
             has_poses=len(self._contents.poses.stamps_ns) > 0,
             notes=tuple(notes),
             counters=self._counters,
         )
-
-    def _depth_scale(self, playback: Playback) -> float:
-        option = sdk("reading RealSense recordings").option.depth_units
-        sensor: Any = playback.depth.sensor
-        if not sensor.supports(option):
-            raise BadRecording(self._path, "its depth sensor does not say its depth units")
-        return shortest(sensor.get_option(option))
 
     @property
     def info(self) -> SourceInfo:
@@ -114,19 +114,29 @@ class RealSenseRecording:
         self._counters.update(frames=0, frames_unpaired=0, paired_by_timestamp=0)
         pairing = Pairing(round(1e9 / self._info.rate_hz))
         seen = {"depth": 0, "color": 0}
-        with Playback(self._playable, self._path) as playback:
-            color_format = playback.color.profile.format().name
-            for image in playback.images():
+        fault: BadRecording | None = None
+        with self._player(self._playable, self._path) as player:
+            images = player.images()
+            while True:
+                try:
+                    image = next(images)
+                except StopIteration:
+                    break
+                except BadRecording as error:
+                    fault = error
+                    break
                 self._check_open()
                 seen[image.stream] += 1
                 for pair in pairing.add(image):
-                    yield self._frame(pair, pairing, color_format)
+                    yield self._frame(pair, pairing)
             for pair in pairing.end():
-                yield self._frame(pair, pairing, color_format)
+                yield self._frame(pair, pairing)
         self._counters["frames_unpaired"] = pairing.unpaired
+        if fault is not None and self._fault is None:
+            raise BadRecording(fault.path, fault.reason, self._counters["frames"]) from fault
         self._check_complete(seen)
 
-    def _frame(self, pair: Pair, pairing: Pairing, color_format: str) -> RgbdFrame:
+    def _frame(self, pair: Pair, pairing: Pairing) -> RgbdFrame:
         depth, color = pair
         index, info, card = self._counters["frames"], self._info, self._contents.card
         timestamp_ns = color.timestamp_ns if card is None else card.exact(color.timestamp_ns)
@@ -135,7 +145,7 @@ class RealSenseRecording:
             frame = RgbdFrame(
                 index=index,
                 timestamp_ns=timestamp_ns,
-                color=rgb(color.pixels, size.width, size.height, color_format),
+                color=rgb(color.pixels, size.width, size.height, self._color_format),
                 color_intrinsics=info.color_intrinsics,
                 depth_raw=depth.pixels,
                 depth_scale=info.depth_scale,
@@ -156,9 +166,7 @@ class RealSenseRecording:
             raise BadRecording(self._path, f"{self._fault}; the frames before the cut were read", index)
         for kind, stored in self._contents.stored.items():
             if seen[kind] < stored:
-                raise BadRecording(
-                    self._path, f"librealsense could play only {seen[kind]} of {stored} {kind} images", index
-                )
+                raise BadRecording(self._path, f"only {seen[kind]} of {stored} {kind} images could be played", index)
         if index == 0:
             raise BadRecording(self._path, f"it has no depth image with a colour image to it ({seen})")
 

@@ -73,11 +73,11 @@ def check_kind(path: str) -> str:
 
 def inspect(path: str) -> Contents:
     """Read what is in the file besides images. Raises BadRecording when it is no ROS 2 bag at all."""
-    missing = _missing_bytes(path)
+    missing = missing_bytes(path)
     if missing:
         return Contents(fault=f"it is truncated: {missing} bytes are missing at its end")
     try:
-        with _reading(path) as connection:
+        with reading(path) as connection:
             if not _has_tables(connection):
                 raise BadRecording(path, "it is an SQLite file but no recording: it has no topics and messages")
             stored = {kind: _count(connection, pattern) for kind, pattern in _IMAGE_TOPICS.items()}
@@ -93,7 +93,7 @@ def salvage(path: str, target: Path) -> Contents:
     left out. Raises BadRecording when not even the topics are left.
     """
     try:
-        with _reading(path) as source, closing(sqlite3.connect(target, isolation_level=None)) as out:
+        with reading(path) as source, closing(sqlite3.connect(target, isolation_level=None)) as out:
             # Lets SQLite read a file that is shorter than its header says.
             source.execute("PRAGMA writable_schema = ON")
             out.execute("PRAGMA synchronous = OFF")
@@ -121,7 +121,7 @@ def complete(recorded: Path, target: Path, card: Card, poses: Mapping[int, NDArr
     Raises BadRecording when images are missing (a full disk).
     """
     rows_ns = card.timestamps_ns - card.timestamps_ns[0] + FIRST_ROW_NS
-    with _reading(str(recorded)) as source, closing(sqlite3.connect(target, isolation_level=None)) as out:
+    with reading(str(recorded)) as source, closing(sqlite3.connect(target, isolation_level=None)) as out:
         for kind, pattern in _IMAGE_TOPICS.items():
             stored = _count(source, pattern)
             if stored != len(rows_ns):
@@ -154,7 +154,7 @@ def complete(recorded: Path, target: Path, card: Card, poses: Mapping[int, NDArr
         out.execute("COMMIT")
 
 
-def _missing_bytes(path: str) -> int:
+def missing_bytes(path: str) -> int:
     """How much shorter the file is than its header says (SQLite itself overlooks a cut within the last page)."""
     with open(path, "rb") as file:
         head = file.read(100).ljust(100, b"\0")
@@ -166,7 +166,7 @@ def _missing_bytes(path: str) -> int:
 
 
 @contextmanager
-def _reading(path: str) -> Iterator[sqlite3.Connection]:
+def reading(path: str) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as connection:
         yield connection
 

@@ -11,10 +11,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scene_r1.sources.realsense_pairing import StreamImage
-from scene_r1.sources.realsense_sdk import COLOR_FORMATS, nanoseconds, sdk
+from scene_r1.sources.realsense_sdk import (
+    COLOR_FORMATS,
+    intrinsics_from,
+    nanoseconds,
+    sdk,
+    shortest,
+    transform_from,
+)
 from scene_r1_engines.errors import BadRecording
+from scene_r1_engines.intrinsics import Intrinsics
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +81,19 @@ class _Inbox:
             self.stopped.set()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Cameras:
+    """What a recording says of its cameras. color_format: librealsense's name of how `images` gives colour."""
+
+    color: Intrinsics
+    depth: Intrinsics
+    T_color_depth: NDArray[np.float64]
+    depth_scale: float
+    rate_hz: float
+    color_format: str
+    notes: tuple[str, ...]
+
+
 class Playback:
     """One pass over a `.db3` or `.bag` file. A context manager.
 
@@ -111,6 +133,28 @@ class Playback:
                 has = f" (it has {'; '.join(others)})" if others else ""
                 raise BadRecording(self._path, f"it has no {kind} stream in a format read here: {formats}{has}")
         return found["depth"], found["color"]
+
+    def cameras(self) -> Cameras:
+        """Raises BadRecording where the recording leaves something out."""
+        depth, color = self.depth.profile, self.color.profile
+        color_intrinsics, color_note = intrinsics_from(self._path, color)
+        depth_intrinsics, depth_note = intrinsics_from(self._path, depth)
+        try:
+            T_color_depth = transform_from(self._path, depth.get_extrinsics_to(color))
+        except RuntimeError as error:
+            raise BadRecording(self._path, f"it lacks the transform from depth to colour: {error}") from error
+        option = sdk("reading RealSense recordings").option.depth_units
+        if not self.depth.sensor.supports(option):
+            raise BadRecording(self._path, "its depth sensor does not say its depth units")
+        return Cameras(
+            color=color_intrinsics,
+            depth=depth_intrinsics,
+            T_color_depth=T_color_depth,
+            depth_scale=shortest(self.depth.sensor.get_option(option)),
+            rate_hz=float(min(depth.fps(), color.fps())),
+            color_format=color.format().name,
+            notes=tuple(note for note in (color_note, depth_note) if note),
+        )
 
     def images(self) -> Iterator[StreamImage]:
         """Images of both streams as they come; ends when the playback says it has stopped. Raises BadRecording."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -47,32 +48,42 @@ def intrinsics_from(path: str, profile: Any) -> tuple[Intrinsics, str | None]:
 
     Raises BadRecording (fisheye models, or numbers no camera can have).
     """
-    rs_intrinsics = profile.get_intrinsics()
-    name = rs_intrinsics.model.name
+    rs = profile.get_intrinsics()
+    return intrinsics_of(
+        path,
+        profile.stream_name(),
+        rs.model.name,
+        {"width": rs.width, "height": rs.height, "fx": rs.fx, "fy": rs.fy, "cx": rs.ppx, "cy": rs.ppy},
+        [float(value) for value in rs.coeffs],
+    )
+
+
+def intrinsics_of(
+    path: str, stream: str, name: str, numbers: Mapping[str, float], c: Sequence[float]
+) -> tuple[Intrinsics, str | None]:
+    """The same of librealsense's numbers by themselves. name: of the model, as librealsense's Python has it.
+
+    numbers: width, height, fx, fy, cx, cy. c: the five coefficients.
+    """
     if name not in _MODELS:
-        raise BadRecording(
-            path, f"{profile.stream_name()} has the distortion model {name}; read are {', '.join(_MODELS)}"
-        )
-    c = [float(value) for value in rs_intrinsics.coeffs]
+        raise BadRecording(path, f"{stream} has the distortion model {name}; read are {', '.join(_MODELS)}")
     model = _MODELS[name] if any(c) else "none"
     note = None
     if name == "modified_brown_conrady" and (c[2] or c[3]):
-        note = (
-            f"{profile.stream_name()}: modified Brown-Conrady read as Brown-Conrady (tangential terms {c[2]}, {c[3]})"
-        )
+        note = f"{stream}: modified Brown-Conrady read as Brown-Conrady (tangential terms {c[2]}, {c[3]})"
     try:
         intrinsics = Intrinsics(
-            fx=float(rs_intrinsics.fx),
-            fy=float(rs_intrinsics.fy),
-            cx=float(rs_intrinsics.ppx),
-            cy=float(rs_intrinsics.ppy),
-            width=int(rs_intrinsics.width),
-            height=int(rs_intrinsics.height),
+            fx=float(numbers["fx"]),
+            fy=float(numbers["fy"]),
+            cx=float(numbers["cx"]),
+            cy=float(numbers["cy"]),
+            width=int(numbers["width"]),
+            height=int(numbers["height"]),
             model=model,
             coefficients=(c[0], c[1], c[2], c[3], c[4]),
         )
     except ValueError as error:
-        raise BadRecording(path, f"{profile.stream_name()} has impossible intrinsics: {error}") from error
+        raise BadRecording(path, f"{stream} has impossible intrinsics: {error}") from error
     return intrinsics, note
 
 
@@ -88,9 +99,14 @@ def intrinsics_to(rs: Any, intrinsics: Intrinsics) -> Any:
 
 def transform_from(path: str, rs_extrinsics: Any) -> NDArray[np.float64]:
     """(4, 4) T_b_a of librealsense's extrinsics from a to b, whose rotation is stored column by column."""
+    return transform_of(path, rs_extrinsics.rotation, rs_extrinsics.translation)
+
+
+def transform_of(path: str, rotation: Sequence[float], translation: Sequence[float]) -> NDArray[np.float64]:
+    """The same of librealsense's nine and three numbers by themselves."""
     T = np.eye(4)
-    T[:3, :3] = np.asarray(rs_extrinsics.rotation, dtype=np.float64).reshape(3, 3).T
-    T[:3, 3] = rs_extrinsics.translation
+    T[:3, :3] = np.asarray(rotation, dtype=np.float64).reshape(3, 3).T
+    T[:3, 3] = translation
     try:
         return pose.rigid(T, "T_color_depth")
     except ValueError as error:
