@@ -19,18 +19,28 @@ from numpy.typing import NDArray
 from scene_r1.files import whole_file
 from scene_r1.frame import RgbdFrame, depth_counts
 from scene_r1.rooms.capture.depth_noise import DEPTH_SCALE, noisy_depth
-from scene_r1.rooms.capture.walk import camera_path
+from scene_r1.rooms.capture.photo import Exposure, automatic_exposure, blurred, exposed
+from scene_r1.rooms.capture.walk import hand_held
 from scene_r1.rooms.model.layout import make_room
 from scene_r1.rooms.model.room import Room
-from scene_r1.rooms.render.render import Truth, realsense_cameras, render, survey
+from scene_r1.rooms.render.render import (
+    Truth,
+    developed,
+    even_gain,
+    realsense_cameras,
+    render_linear,
+    survey,
+)
 from scene_r1.rooms.render.visibility import Visibility, visibility
 from scene_r1.sources.source import SourceInfo
 from scene_r1_engines.errors import BadInput, BadRecording
 
-VERSION = 1
-"""Part of a cache file's name: raise it when the same arguments render to something else."""
-COLOR_SIGMA = 1.6
-"""Sensor noise of the colour image in steps of 1/255."""
+VERSION = 2
+"""Part of a cache file's name, and of rooms on disk: raise it when the same arguments give something else."""
+COARSE_PX = 40
+"""Width of the pictures that the exposure is measured in."""
+MEASURED_HZ = 6.0
+"""Slower than that nothing needs to be measured: the exposure follows more slowly."""
 
 
 # Recordings of one seed share their room, and so its baked light. typed: 1.0 and True are refused as ever.
@@ -41,8 +51,9 @@ class SyntheticRecording:
     """A walk through the room of that seed, rendered frame by frame as it is read.
 
     frames: how many, `rate_hz` a second. size: (width, height) of both images. noise: the depth of a stereo camera
-    (`noisy_depth` with `noise_scale`) and a little grain in colour; without it depth is exact but for its counts of
-    1 mm. one_camera: depth registered to colour. path_seed: another walk through the same room.
+    (`noisy_depth` with `noise_scale`) and the pictures of a phone (`photo`): exposure that follows, motion blur, grain;
+    without it pictures are sharp and evenly exposed, and depth is exact but for its counts of 1 mm. one_camera: depth
+    registered to colour. path_seed: another walk through the same room.
     cache_dir: where a recording, once read to its end, is kept as one npz file of PNG images, whole or absent; the
     next of the same arguments reads it from there.
 
@@ -67,8 +78,10 @@ class SyntheticRecording:
             raise BadInput(f"noise_scale must be a number >= 0, got {noise_scale!r}")
         self.cameras = realsense_cameras(size, one_camera)
         self.room: Room = _room_of(seed)
-        self.poses: NDArray[np.float64] = camera_path(self.room, frames, path_seed, rate_hz)
+        self._walk = hand_held(self.room, frames, path_seed, rate_hz)
+        self.poses: NDArray[np.float64] = self._walk.poses
         self.poses.flags.writeable = False
+        self._exposure: Exposure | None = None
         self._noise, self._noise_scale, self._rate_hz = bool(noise), float(noise_scale), float(rate_hz)
         self._seeds = (int(seed), int(path_seed))
         self._closed = False
@@ -105,8 +118,13 @@ class SyntheticRecording:
 
     def frame(self, index: int) -> RgbdFrame:
         """One frame, rendered now, the same as `frames` yields. Raises BadInput for an index out of range."""
+        return self.shot(index)[0]
+
+    def shot(self, index: int) -> tuple[RgbdFrame, Truth]:
+        """One frame and what is really there, from one rendering. Raises as `frame`."""
         self._check_open()
-        return self._frame(index, *self._render(self._checked(index)))
+        color, depth_raw, truth = self._render(self._checked(index))
+        return self._frame(index, color, depth_raw), truth
 
     def truth(self, index: int) -> Truth:
         """Instance images and exact depth of one frame. Raises BadInput for an index out of range."""
@@ -133,7 +151,7 @@ class SyntheticRecording:
     def _render_all(self) -> Iterator[RgbdFrame]:
         for index in range(len(self)):
             self._check_open()
-            yield self._frame(index, *self._render(index))
+            yield self._frame(index, *self._render(index)[:2])
 
     def _check_open(self) -> None:
         if self._closed:
@@ -144,14 +162,28 @@ class SyntheticRecording:
             raise BadInput(f"synthetic:{self.room.seed} has frames 0..{len(self) - 1}, not {index}")
         return int(index)
 
-    def _render(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
-        view = render(self.room, self.poses[index], *self.cameras)
+    def _render(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint16], Truth]:
+        linear, truth = render_linear(self.room, self.poses[index], *self.cameras)
         if not self._noise:
-            return view.color, depth_counts(view.depth_m, DEPTH_SCALE)
+            return developed(linear, even_gain(self.room)), depth_counts(truth.depth_m, DEPTH_SCALE), truth
         rng = np.random.default_rng([*self._seeds, index, 0xD0])  # of this frame alone: any order gives the same
-        grain = rng.standard_normal(view.color.shape, dtype=np.float32) * np.float32(COLOR_SIGMA)
-        color = np.clip(np.rint(view.color + grain), 0, 255).astype(np.uint8)
-        return color, noisy_depth(view.depth_m, self.cameras[1], rng, self._noise_scale)
+        exposure = self._exposed()
+        linear = blurred(linear, self.cameras[0], self._walk.turning[index], float(exposure.exposure_s[index]))
+        color = developed(exposed(linear, exposure, index, rng), 1.0)
+        return color, noisy_depth(truth.depth_m, self.cameras[1], rng, self._noise_scale), truth
+
+    def _exposed(self) -> Exposure:
+        """How every frame is exposed: measured once, in coarse pictures along the walk."""
+        if self._exposure is None:
+            camera = self.cameras[0]
+            coarse = camera.scaled(COARSE_PX, max(1, round(COARSE_PX * camera.height / camera.width)))
+            frames = np.arange(len(self))
+            # Every so-many-th: where, does not depend on how long the walk is.
+            measured = frames[:: max(1, int(self._rate_hz / MEASURED_HZ))]
+            light = [float(render_linear(self.room, self.poses[i], coarse)[0].mean()) for i in measured]
+            brightness = np.interp(frames, measured, light)
+            self._exposure = automatic_exposure(brightness, even_gain(self.room), self._rate_hz, self._seeds)
+        return self._exposure
 
     def _frame(self, index: int, color: NDArray[np.uint8], depth_raw: NDArray[np.uint16]) -> RgbdFrame:
         color_intrinsics, depth_intrinsics, T_color_depth = self.cameras
@@ -180,7 +212,7 @@ class SyntheticRecording:
             archive = stack.enter_context(zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED))
             for index in range(len(self)):
                 self._check_open()
-                color, depth_raw = self._render(index)
+                color, depth_raw, _ = self._render(index)
                 _put(archive, f"color_{index:06d}", color[:, :, ::-1])
                 _put(archive, f"depth_{index:06d}", depth_raw)
                 yield self._frame(index, color, depth_raw)

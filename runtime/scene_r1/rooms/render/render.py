@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,7 +16,10 @@ from scene_r1.rooms.render.stage import Stage, baked_light, stage
 from scene_r1_engines.errors import BadInput
 from scene_r1_engines.intrinsics import Intrinsics
 
-EXPOSURE = 1.5
+EVEN_LIGHT = 0.62
+"""The mean light on a room's surfaces, times the gain, in an evenly exposed picture."""
+WHITEST = 6.0
+"""Light times gain beyond this is white whatever it is."""
 EDGE_OFFSETS = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
 """Where, in pixels off the centre, colour is sampled again at edges."""
 
@@ -86,10 +90,46 @@ def render(
     Raises BadFrame for a transform that is not rigid, BadInput for a camera outside the walls, MissingExtra without
     a ray caster.
     """
+    linear, seen = render_linear(room, T_world_camera, color_intrinsics, depth_intrinsics, T_color_depth)
+    return Rendering(seen.instance, seen.depth_m, seen.depth_instance, developed(linear, even_gain(room)))
+
+
+def render_linear(
+    room: Room,
+    T_world_camera: ArrayLike,
+    color_intrinsics: Intrinsics,
+    depth_intrinsics: Intrinsics | None = None,
+    T_color_depth: ArrayLike | None = None,
+) -> tuple[NDArray[np.float32], Truth]:
+    """The light that reaches the colour camera, before any exposure, and the truth of the view.
+
+    Returns linear: (H, W, 3) float32, RGB, linear radiance on one scale for all views of a room: what is added, as
+    by motion blur and exposure, is added here. 0 = dark, no upper end (a lamp is many times as bright as paper).
+    `developed(linear, even_gain(room))` is the colour of `render`. Arguments and errors are those of `render`.
+    """
     view = _View.of(room, T_world_camera, color_intrinsics, depth_intrinsics, T_color_depth)
     seen, hits = _survey(view)
-    color = _paint(view, hits, seen.instance)
-    return Rendering(seen.instance, seen.depth_m, seen.depth_instance, color)
+    return _paint(view, hits, seen.instance), seen
+
+
+def developed(linear: NDArray[np.float32], gain: float) -> NDArray[np.uint8]:
+    """Linear light times `gain` as an sRGB picture, with a shoulder that keeps bright paint from clipping.
+
+    linear: (H, W, 3) float32, RGB, as of `render_linear`; what is negative or NaN is black. gain: > 0; about 1 stop
+    brighter for twice the number. Returns (H, W, 3) uint8. Raises BadInput for another shape, dtype or gain.
+    """
+    if linear.ndim != 3 or linear.shape[2] != 3 or linear.dtype != np.float32:
+        raise BadInput(f"linear light must be (H, W, 3) float32, got {linear.shape} {linear.dtype}")
+    if not 0.0 < gain < math.inf:
+        raise BadInput(f"a gain must be a finite number > 0, got {gain!r}")
+    out = np.empty(linear.shape, np.uint8)
+    develop(np.ascontiguousarray(linear).reshape(-1, 3), gain / WHITEST, _film(), out.reshape(-1, 3))
+    return out
+
+
+def even_gain(room: Room) -> float:
+    """The gain that exposes a room evenly, whatever its light: from the mean light on its surfaces."""
+    return _gain_of(stage_of(room))
 
 
 def survey(
@@ -112,6 +152,14 @@ def stage_of(room: Room) -> Stage:
 @lru_cache(maxsize=2)
 def _light_of(scene: Stage) -> NDArray[np.float32]:
     return baked_light(scene)
+
+
+@lru_cache(maxsize=2)
+def _gain_of(scene: Stage) -> float:
+    a, b, c = (scene.vertices[scene.faces[:, i]] for i in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    light = _light_of(scene)[:, :3].mean(axis=1)[scene.faces].mean(axis=1)
+    return EVEN_LIGHT / max(float(area @ light / area.sum()), 1e-6)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,7 +236,7 @@ def _measure(
     return depth.reshape(shape), ids.reshape(shape)
 
 
-def _paint(view: _View, hits: NDArray[np.int32], instance: NDArray[np.int16]) -> NDArray[np.uint8]:
+def _paint(view: _View, hits: NDArray[np.int32], instance: NDArray[np.int16]) -> NDArray[np.float32]:
     scene, T, intrinsics = view.scene, view.T, view.color
     rays = _pixel_rays(intrinsics)
     light = _shaded(scene, T, hits, rays, intrinsics)
@@ -197,11 +245,10 @@ def _paint(view: _View, hits: NDArray[np.int32], instance: NDArray[np.int16]) ->
         offsets = np.array(EDGE_OFFSETS) / (intrinsics.fx, intrinsics.fy)
         more = (rays[edges][:, None] + offsets).reshape(-1, 2)
         again, _ = _cast(scene, T, intrinsics, more)
-        extra = np.minimum(_shaded(scene, T, again, more, intrinsics), 1.0)  # a lamp's edge is not all lamp
+        # A lamp's edge is not all lamp: beyond paper white, more light would only make its rim jagged.
+        extra = np.minimum(_shaded(scene, T, again, more, intrinsics), 1.5 / _gain_of(scene))
         light[edges] = extra.reshape(len(edges), len(EDGE_OFFSETS), 3).mean(axis=1)
-    out = np.empty((len(hits), 3), np.uint8)
-    develop(light, _film(), out)
-    return out.reshape(intrinsics.height, intrinsics.width, 3)
+    return light.reshape(intrinsics.height, intrinsics.width, 3)
 
 
 def _shaded(
@@ -230,9 +277,8 @@ def _edges(instance: NDArray[np.int16], material: NDArray[np.int32]) -> NDArray[
 
 @lru_cache(maxsize=1)
 def _film() -> NDArray[np.uint8]:
-    """4096 steps of linear light over 0..4 to sRGB, with a shoulder that keeps bright paint from clipping."""
-    x = EXPOSURE * np.linspace(0.0, 4.0, 4096)
-    x = x * (1.0 + 0.16 * x) / (1.0 + 0.72 * x) * 1.25
-    x = np.clip(x, 0.0, 1.0)
+    """sRGB of light times gain over 0..WHITEST, in 4096 steps of its square root: fine where the eye is."""
+    x = WHITEST * np.linspace(0.0, 1.0, 4096) ** 2
+    x = np.clip(x * (1.0 + 0.16 * x) / (1.0 + 0.72 * x) * 1.25, 0.0, 1.0)
     srgb = np.where(x <= 0.0031308, 12.92 * x, 1.055 * x ** (1 / 2.4) - 0.055)
     return np.asarray(np.rint(255.0 * srgb), dtype=np.uint8)

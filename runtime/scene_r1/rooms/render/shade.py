@@ -241,9 +241,10 @@ def shade(
 
 
 @njit(cache=True, nogil=True)
-def develop(linear: Any, table: Any, out: Any) -> None:
-    """Linear light (N, 3) to sRGB bytes through a table of 4096 steps over 0..4; brighter is white."""
+def develop(linear: Any, gain: float, table: Any, out: Any) -> None:
+    """Linear light (N, 3) to sRGB bytes (N, 3) through a table over the square root of light times gain, 0..1."""
     top = len(table) - 1
     for i in range(len(linear)):
         for k in range(3):
-            out[i, k] = table[min(int(linear[i, k] * (top / 4.0)), top)]
+            x = linear[i, k] * gain
+            out[i, k] = table[int(math.sqrt(min(x, 1.0)) * top)] if x > 0.0 else table[0]

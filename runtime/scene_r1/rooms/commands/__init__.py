@@ -1,0 +1,1 @@
+"""What `scene-r1-rooms` can do, one module for each command."""
