@@ -124,9 +124,8 @@ def read_once(opens: Callable[[], FrameSource]) -> Callable[[], FrameSource]:
     return opens
 
 
-def stored(tmp: Path, cameras: str) -> str:
-    path = tmp / "room.db3"
-    return str(path if path.exists() else recorded(path, cameras))
+def without_sdk(path: Path) -> Callable[[], FrameSource]:
+    return lambda: RealSenseRecording(str(path), librealsense=False)
 
 
 def bag(folder: Path, cameras: str, kind: str) -> Path:
@@ -155,7 +154,7 @@ KINDS: Mapping[str, Callable[[Path, str], Opens]] = {
     "Stray Scanner": lambda tmp, c: opened(write_stray(tmp / "scan", by_phone(c))),
     "Stray Scanner, old": lambda tmp, c: opened(write_stray(tmp / "scan", by_phone(c), npy=True, old=True)),
     "Record3D": lambda tmp, c: opened(write_record3d(tmp / "room.r3d", by_phone(c))),
-    "RealSense .db3, by SQLite": lambda tmp, c: lambda: RealSenseRecording(stored(tmp, c), librealsense=False),
+    "RealSense .db3, by SQLite": lambda tmp, c: without_sdk(recorded(tmp / "room.db3", c)),
     "ROS 2 .mcap": lambda tmp, c: opened(bag(tmp / "room", c, "mcap")),
     "ROS 2 folder": lambda tmp, c: opened(bag(tmp / "room", c, "db3").parent),
     "ROS 2 .db3": lambda tmp, c: opened(bag(tmp / "room", c, "db3")),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from tests.runtime.test_backproject import frame_of
 
 from scene_r1.backproject import BackProjector, cuda
 from scene_r1.backproject.cuda import choice
+from scene_r1.doctor import Probes, extras
 from scene_r1.lift import LiftSettings
+from scene_r1.machine import Outcome
 from scene_r1_engines.errors import BadConfig, EngineFailed, MissingExtra
 
 pytest.importorskip("numba.cuda", reason="numba without its CUDA target")
@@ -188,3 +191,18 @@ def test_a_gpu_that_breaks_in_the_middle_leaves_the_cpu_or_one_clear_error(
 def test_a_device_that_there_is_not_is_refused(make) -> None:
     with pytest.raises(BadConfig, match="cud"):
         make("cudd")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "installed", "state"), [(False, False, "ok"), (True, False, "missing"), (True, True, "broken")]
+)
+def test_the_doctor_misses_it_only_where_there_is_a_gpu(tmp_path: Path, gpu: bool, installed: bool, state: str) -> None:
+    def run(argv, timeout_s: float) -> Outcome:
+        if argv[0] == "nvidia-smi" and gpu:
+            return Outcome(0, out="NVIDIA T4, 15360, 550.54\n")
+        return Outcome(1, err="CudaSupportError: no device\n") if "numba" in argv[-1] else Outcome(None, missing=True)
+
+    probes = replace(Probes.of_this_machine(), root=tmp_path, run=run, finds=lambda module: installed)
+    (check,) = extras.numba_cuda(probes)
+    assert check.state == state
+    assert (check.mend == "") == (state == "ok")

@@ -17,6 +17,7 @@ from tests.runtime.asked_walks import (
     gap,
     gap_to,
     objects,
+    solver,
     stretches,
     walk,
 )
@@ -29,7 +30,6 @@ from scene_r1.rooms.questions.draft import Draft, is_held_out
 from scene_r1.rooms.questions.make import draft_questions
 from scene_r1.rooms.questions.meaning import PICTURE_RELATIONS, Noun
 from scene_r1.rooms.questions.naming import plural
-from scene_r1.rooms.questions.solver import Solver
 
 pytest.importorskip("embreex")
 Asked = list[tuple[SeenWalk, Draft]]
@@ -37,8 +37,8 @@ Asked = list[tuple[SeenWalk, Draft]]
 
 @pytest.fixture(scope="module")
 def asked() -> Asked:
-    """Thirty questions of every walk: nearly everything that the forms give."""
-    return [(walk(seed), draft) for seed in SEEDS for draft in draft_questions(Solver.of(walk(seed)), 30, seed)]
+    """Two dozen questions of every walk: of nearly all forms that it offers."""
+    return [(walk(seed), draft) for seed in SEEDS for draft in draft_questions(solver(seed), 24, seed)]
 
 
 def of(asked: Asked, *families: str) -> Asked:
@@ -93,7 +93,7 @@ def test_left_and_behind_hold_in_every_picture_that_shows_both(asked: Asked) -> 
 
 
 def test_boxes_and_windows_are_those_of_the_pictures_and_targets_are_worth_asking() -> None:
-    for seed in SEEDS:
+    for seed in SEEDS[::2]:
         seen = walk(seed)
         for question in make_questions(seen, f"room-{seed}", 9, seed):
             if question.target is None:
@@ -217,7 +217,11 @@ def assert_true(said: str, seen: SeenWalk, draft: Draft, subject: object) -> Non
         assert objects(seen, both), label
     elif match := re.search(r"(?:is|are) on (?:the|an?) ([\w ]+)\.$", said):
         carriers = {piece.id for piece in seen.room.furniture if piece.name == match[1]}
-        assert any(thing.support in carriers for thing in spoken) != said.startswith("No "), label
+        others = [thing for thing in objects(seen, meaning.noun) if thing is not subject]
+        if said.startswith("No "):
+            assert not any(thing.support in carriers for thing in others), label
+        else:
+            assert any(thing.support in carriers for thing in spoken), label
     elif re.search(r"(?:is|are) on it\.$", said):
         assert any(thing.support >= 0 for thing in spoken), label
     else:  # what is left says again what the question said, and that was checked against the boxes
@@ -241,9 +245,8 @@ def test_a_question_says_what_it_means(asked: Asked) -> None:
 def test_a_quarter_of_the_find_questions_is_absent_and_the_families_are_shared_evenly() -> None:
     families: Counter[str] = Counter()
     for i, seed in enumerate(SEEDS):
-        solver = Solver.of(walk(seed))
         for turn in range(4):
-            families.update(draft.family for draft in draft_questions(solver, 6, 1000 * (i + 1) + turn))
+            families.update(draft.family for draft in draft_questions(solver(seed), 6, 1000 * (i + 1) + turn))
     finds = sum(families[family] for family in FIND_FAMILIES)
     assert finds == pytest.approx(2 / 3 * sum(families.values()), rel=0.05)
     assert families["absent"] == pytest.approx(finds / 4, rel=0.08)
@@ -268,11 +271,10 @@ def test_the_same_arguments_give_the_same_questions_and_another_seed_gives_other
     assert [q.text for q in make_questions(seen, "room-0", 6, 6)] != [q.text for q in first]
 
 
-def test_questions_never_deny_a_pair_that_training_must_not_know() -> None:
-    for seed in SEEDS:
-        for draft in draft_questions(Solver.of(walk(seed)), 30, seed):
-            if split_of(seed) != "test" and (draft.family == "absent" or draft.answer == "no"):
-                assert not is_held_out(draft.meaning.noun), draft.text
+def test_questions_never_deny_a_pair_that_training_must_not_know(asked: Asked) -> None:
+    for seen, draft in of(asked, "absent", "existence"):
+        if split_of(seen.room.seed) != "test" and draft.answer != "yes":
+            assert not is_held_out(draft.meaning.noun), draft.text
 
 
 def test_a_walk_that_shows_nothing_gives_no_question_about_things_it_might_have_shown() -> None:

@@ -23,7 +23,6 @@ from scene_r1.sources.ros.storage import bounded_zstd, zstd_module
 from scene_r1_engines.errors import BadRecording
 
 FRAMES = make_frames(8)
-COLOR_TOPICS = (COLOR, DEPTH, COLOR_INFO, DEPTH_INFO, "/tf", "/tf_static")
 
 
 @pytest.fixture(scope="module")
