@@ -19,6 +19,7 @@ from benchmarks.numpy_backproject import Vectorised, naive
 from benchmarks.recordings import add_cache, cache_folder, room_views, spread
 from benchmarks.report import Report
 from scene_r1.backproject import BackProjector, backproject_reference
+from scene_r1.backproject.cuda import trouble
 from scene_r1.frame import RgbdFrame
 from scene_r1.keyframes import KeyframeSelector, Observer, QualityMeter
 from scene_r1.keyframes.voxel_table import gains
@@ -117,6 +118,15 @@ def one_camera_candidates(given: Input) -> Candidates:
 def two_camera_candidates(given: Input) -> Candidates:
     return {
         f"kernel, two cameras + edge filter{and_voxels}, {mask}": given.rotated(BackProjector(voxel_m=voxel_m), mask)
+        for mask in MASKS
+        for and_voxels, voxel_m in (("", None), (" + 2 cm voxels", VOXEL_M))
+    }
+
+
+def gpu_candidates(given: Input) -> Candidates:
+    """The GPU's twin, copies to and from it included: what a caller waits for. Its wall clock counts, not its CPU."""
+    return {
+        f"GPU + edge filter{and_voxels}, {mask}": given.rotated(BackProjector(voxel_m=voxel_m, device="cuda"), mask)
         for mask in MASKS
         for and_voxels, voxel_m in (("", None), (" + 2 cm voxels", VOXEL_M))
     }
@@ -229,6 +239,9 @@ def measure(args: argparse.Namespace) -> int:
         | two_camera_candidates(pair)
         | keyframe_candidates(given)
     )
+    no_gpu = trouble()
+    if not no_gpu:
+        candidates |= gpu_candidates(given)
     timed = interleaved(candidates, rounds, seed=args.seed)
     ratios = headline(timed) | {"max_error_m": max_error_m(given)}
     height, width = given.frames[0].depth_raw.shape
@@ -240,6 +253,8 @@ def measure(args: argparse.Namespace) -> int:
     report.add("ratios_to_copy", {name: asdict(timed.ratio(name, COPY, "cpu")) for name in timed.timings})
     if data is None:
         report.not_measured("real_recording", NO_RECORDING)
+    if no_gpu:
+        report.not_measured("gpu", no_gpu)
     rows = []
     for name, timing in timed.timings.items():
         by_cpu = timing.summary("cpu")

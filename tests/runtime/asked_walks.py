@@ -13,8 +13,8 @@ from scene_r1.rooms.questions import SeenWalk
 from scene_r1.rooms.questions.meaning import Meaning, Noun
 from scene_r1.rooms.questions.solver import Solver
 
-SIZE = (160, 120)
-FRAMES, RATE_HZ = 36, 2.25
+SIZE = (144, 108)
+FRAMES, RATE_HZ = 28, 1.75
 SEEDS = (*range(14), 19, 29, 39, 49, 59, 69)
 
 

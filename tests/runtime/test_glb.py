@@ -14,17 +14,20 @@ import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.block_walk import record
+from tests.runtime.scripted_reasoner import ScriptedReasoner
 from tests.runtime.shown_block import BOX, COUNT, moved, showing
 
 from scene_r1.answer import Answer, Status
 from scene_r1.backproject import BackProjector
 from scene_r1.cli import main
 from scene_r1.cli.viewing import shown
+from scene_r1.session import Session
 from scene_r1.viewer import Showing, scene_cloud, write_glb
 from scene_r1.viewer.glb import upright
 from scene_r1.viewer.gltf import POINTS, Document
 from scene_r1.viewer.showing import AXES
 from scene_r1_engines.errors import BadInput, OutputExists, SceneR1Error
+from scene_r1_engines.segmenter import open_segmenter
 
 NUMBERS = {5126: np.dtype("<f4"), 5125: np.dtype("<u4")}
 WIDTH = {"SCALAR": 1, "VEC2": 2, "VEC3": 3}
@@ -240,3 +243,23 @@ def test_locate_writes_it_and_refuses_a_taken_name_before_it_reads(tmp_path: Pat
     line[1] = str(tmp_path / "absent")
     assert main([*line, str(tmp_path / "room.glb")]) == 2
     assert "already there" in capsys.readouterr().err  # the recording was not even opened
+
+
+def test_ask_writes_it_with_every_keyframe_and_the_reasons(tmp_path: Path, monkeypatch) -> None:
+    boxes = record(tmp_path / "walk", 4)
+    held: list[int] = []
+
+    def opened(config, model) -> Session:
+        reasoner = ScriptedReasoner(lambda index: held.append(index) or (boxes[index],))
+        return Session(lambda replay: reasoner, open_segmenter("depth_cut"), config)
+
+    monkeypatch.setattr("scene_r1.cli.ask.open_session", opened)
+    line = ["ask", str(tmp_path / "walk"), "where is the block?", "--model", "any", "--glb", str(tmp_path / "room.glb")]
+    assert main(line) == 0
+    document, _ = chunks((tmp_path / "room.glb").read_bytes())
+    extras = document["scenes"][0]["extras"]
+    assert (extras["question"], extras["status"]) == ("where is the block?", "ok")
+    assert extras["rationale"]
+    frames = [thing["extras"]["frame"] for thing in document["nodes"] if thing.get("name", "").startswith("frame ")]
+    assert {view["frame"] for view in extras["views"]} | set(held) <= set(frames) <= {0, 1, 2, 3}
+    assert node(document, "box")["extras"]["label"] == "block"

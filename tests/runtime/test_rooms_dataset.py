@@ -19,6 +19,7 @@ from scene_r1.rooms.dataset import (
     make_rooms,
     open_rooms,
     room_folder,
+    worker,
     write_jpeg,
 )
 from scene_r1.rooms.dataset.graph import read_graph
@@ -150,6 +151,19 @@ def test_processes_make_the_same_rooms_as_this_one(tmp_path: Path) -> None:
     )
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes(), file
+
+
+def test_a_process_that_dies_fails_its_room_and_what_it_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dies = "(out / f'.room-{seed:06d}-left').mkdir(); import os; os._exit(3)"
+    start = worker.START.replace("from scene_r1.rooms.dataset.worker import main; main(pipe)", "")
+    monkeypatch.setattr(worker, "START", f"{start} out, seed, made = pipe.recv(); {dies}")
+    told: list[RoomDone] = []
+    with pytest.raises(SceneR1Error, match=r"none of 3 rooms .* its process died \(exit status 3\)"):
+        make_rooms(tmp_path, (9, 19, 29), workers=2, on_room=told.append)
+    assert [one.how for one in told] == ["failed"] * 3
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

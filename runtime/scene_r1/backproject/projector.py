@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1 import pose
 from scene_r1.backproject import kernels
+from scene_r1.backproject.cuda import WORTH_PIXELS, check_device, trouble
 from scene_r1.backproject.points import Points
 from scene_r1.frame import DepthRange, RgbdFrame
-from scene_r1_engines.errors import BadFrame
+from scene_r1_engines.errors import BadFrame, EngineFailed
 from scene_r1_engines.intrinsics import MODELS, Intrinsics
+
+if TYPE_CHECKING:
+    from scene_r1.backproject.cuda.projector import CudaBackProjector
 
 EDGE_RATIO = 0.02
 """A pixel whose depth differs from a neighbour's by more than this share is taken for a flying pixel."""
@@ -20,7 +27,7 @@ FIRST_TABLE = 1 << 16
 """Slots of the first voxel table: half a megabyte, inside the second-level cache; doubled when a frame needs more."""
 
 LAST_TABLE = 1 << 22
-
+log = logging.getLogger(__name__)
 
 Window = tuple[slice, slice]
 """Rows and columns of a depth image."""
@@ -31,6 +38,8 @@ class BackProjector:
 
     depth_range: which depths are believed. edge_ratio: see EDGE_RATIO; 0 switches the edge filter off.
     voxel_m: side of the voxels in which only the first point is kept (in reading order), or None for all points.
+    device: `cpu`; `cuda`: the GPU, or MissingExtra, or EngineFailed; `auto`: the GPU for windows of WORTH_PIXELS or
+    more where one works, else the CPU. Both keep the same points in the same order.
 
     Memory: 15 bytes for each depth pixel and the voxel table, kept between calls and grown for larger frames.
     """
@@ -40,11 +49,15 @@ class BackProjector:
         depth_range: DepthRange | None = None,
         edge_ratio: float = EDGE_RATIO,
         voxel_m: float | None = None,
+        device: str = "auto",
     ) -> None:
         if not (np.isfinite(edge_ratio) and edge_ratio >= 0.0):
             raise BadFrame(f"edge_ratio must be 0 or more, got {edge_ratio!r}")
         if voxel_m is not None and not (np.isfinite(voxel_m) and voxel_m >= 1e-3):
             raise BadFrame(f"voxel_m must be 0.001 m or more, got {voxel_m!r}")
+        check_device(device)
+        self.device = device
+        self._gpu: CudaBackProjector | None = None
         self.depth_range = depth_range or DepthRange()
         self.edge_ratio = edge_ratio
         self.voxel_m = voxel_m
@@ -66,9 +79,13 @@ class BackProjector:
         """
         T = np.ascontiguousarray(frame.T_world_depth[:3], dtype=np.float32)
         size = (frame.color_intrinsics.height, frame.color_intrinsics.width)
-        self._reserve(frame.depth_raw.size)
         allowed = self._mask(mask, size)
         window = whole_window(frame) if mask is None else depth_window(frame, mask, self.depth_range)
+        if window is not None and self._is_for_gpu(window):
+            points = self._on_gpu(frame, None if mask is None else allowed, T, window)
+            if points is not None:
+                return points
+        self._reserve(frame.depth_raw.size)
         if window is None:
             n = 0
         elif frame.one_camera:
@@ -76,6 +93,34 @@ class BackProjector:
         else:
             n = self._through(frame, allowed, T, window)
         return Points(self._xyz[: 3 * n].reshape(n, 3), self._rgb[: 3 * n].reshape(n, 3))
+
+    def _is_for_gpu(self, window: Window) -> bool:
+        rows, columns = window
+        pixels = (rows.stop - rows.start) * (columns.stop - columns.start)
+        if self.device == "auto":
+            return pixels >= WORTH_PIXELS and not trouble()
+        return self.device == "cuda" and pixels > 0
+
+    def _on_gpu(
+        self, frame: RgbdFrame, mask: NDArray[np.uint8] | None, T: NDArray[np.float32], window: Window
+    ) -> Points | None:
+        """The points, or None where the GPU broke and the CPU may do its work. Raises EngineFailed where it may not."""
+        try:
+            if self._gpu is None:
+                from scene_r1.backproject.cuda.projector import CudaBackProjector
+
+                self._gpu = CudaBackProjector(self.depth_range, self.edge_ratio, self.voxel_m)
+            return self._gpu(frame, mask, T, window)
+        except Exception as error:
+            self._gpu = None
+            if self.device == "cuda":
+                raise EngineFailed(
+                    f"frame {frame.index}: back-projection on the GPU broke ({type(error).__name__}: {error}): "
+                    "mend the driver, or use the CPU"
+                ) from error
+            log.warning("the GPU broke, the CPU does its work from now on: %s: %s", type(error).__name__, error)
+            self.device = "cpu"
+            return None
 
     def _registered(self, frame: RgbdFrame, mask: NDArray[np.uint8], T: NDArray[np.float32], window: Window) -> int:
         rows, columns = window

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from scene_r1.cli import viewing
 from scene_r1.cli.asking import add_options, effective, save, say, watch
 from scene_r1.files import check_output_folder
 from scene_r1.session import open_session
@@ -17,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recording", metavar="RECORDING", help="a folder or file that `scene-r1 inspect` can read")
     parser.add_argument("question", metavar="QUESTION", help="such as: where is the mug next to the laptop?")
     add_options(parser)
+    viewing.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,12 +26,15 @@ def run(args: argparse.Namespace) -> int:
     question = check_question(args.question)  # before the model is loaded and the recording read
     if args.out is not None:
         check_output_folder(args.out)
+    viewing.check(args)
     with open_source(args.recording) as source, open_session(config, args.model) as session:
-        watch(source, session)
+        start_ns = watch(source, session)
         answer = session.ask(question, task=args.task)
         say(answer)
         if args.json:
             print(json.dumps(answer.to_json()), flush=True)
         if args.out is not None:  # last: a disk that is full must not cost the answer
             save(Path(args.out), answer, session)
+        if args.glb is not None or args.rrd is not None:
+            viewing.write(args, viewing.remembered(answer, session.memory, start_ns, question))
     return answer.status.exit_code

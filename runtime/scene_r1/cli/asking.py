@@ -91,11 +91,15 @@ def effective(args: argparse.Namespace) -> Config:
     return replace(config, reasoner=reasoner, limits=limits)
 
 
-def watch(source: FrameSource, session: Session) -> None:
-    """Stream a recording, then wait until the model has seen its keyframes. Raises BadRecording as the source does."""
-    start = time.monotonic()
+def watch(source: FrameSource, session: Session) -> int | None:
+    """Stream a recording, then wait until the model has seen its keyframes. Raises BadRecording as the source does.
+
+    Returns the timestamp_ns of the first frame, which is 0 s; None where there is no frame.
+    """
+    start, start_ns = time.monotonic(), None
     with progress("reading", source.info.frames) as advance:
         for frame in source.frames():
+            start_ns = frame.timestamp_ns if start_ns is None else start_ns
             session.take(frame)
             advance()
     with progress("the model looks at the keyframes", None, "wait") as waited:
@@ -103,6 +107,7 @@ def watch(source: FrameSource, session: Session) -> None:
     frames, spent_s = session.selector.counters.offered, time.monotonic() - start
     state = "" if done else ", not all of them seen by the model"
     print(f"watched {frames} frames in {spent_s:.1f} s, {len(session.memory)} keyframes{state}", file=sys.stderr)
+    return start_ns
 
 
 def say(answer: Answer) -> None:

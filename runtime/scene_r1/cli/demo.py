@@ -5,19 +5,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 
 from scene_r1.answer import Answer
 from scene_r1.box import iou
 from scene_r1.cli import NOT_FOUND, OK
-from scene_r1.cli.locate import find, say, write
+from scene_r1.cli.locate import Found, find, say, write
 from scene_r1.cli.progress import progress
 from scene_r1.config import Config
 from scene_r1.demo import FRAMES, Question, make_recording, questions
 from scene_r1.drawing import Exhibit, evidence_sheet, write_png
 from scene_r1.files import check_output_folder
-from scene_r1_engines.errors import BadInput, OutputExists
+from scene_r1.viewer import require_rerun, write_glb, write_rrd
+from scene_r1_engines.errors import BadInput, MissingExtra, OutputExists
 
 DEMO_SEED = 27
 
@@ -44,22 +46,37 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"no object of room {args.seed} is seen well enough to ask about: try another --seed")
     answers = []
     exhibits = []
+    every: list[Found] = []
     for question in asked:
         corners = " ".join(f"{v:g}" for v in question.xyxy)
         print(f"\n{question.name}: scene-r1 locate {recording} --frame {question.frame} --xyxy {corners}")
-        answer, frames = find(str(recording), question.frame, question.xyxy, Config())
+        found = find(str(recording), question.frame, question.xyxy, Config())
+        every.append(found)
+        answer = found.answer
         say(answer)
         print(f"{'truth':<9} {_compared(answer, question)}")
-        write(out / question.name.replace(" ", "-"), answer, frames, Config())
+        write(out / question.name.replace(" ", "-"), answer, found.evidence, Config())
         answers.append(_as_json(answer, question))
         view = answer.evidence[0]
         caption = f"{question.name}: {_compared(answer, question)}"
-        exhibits.append(Exhibit(frames[0], view.xyxy, view.mask, answer.box_3d, caption, question.truth))
+        exhibits.append(Exhibit(found.evidence[0], view.xyxy, view.mask, answer.box_3d, caption, question.truth))
     write_png(out / "demo.png", evidence_sheet(exhibits))
     print(f"\nPictures: {out / 'demo.png'}, and evidence.png in each object's folder. Camera and room are simulated.")
+    print(f"In 3D, with the first object: {_show(out, every[0])}")
     if args.json:
         print(json.dumps({"seed": args.seed, "objects": answers}))
     return OK if all(answer["status"] == "ok" for answer in answers) else NOT_FOUND
+
+
+def _show(out: Path, found: Found) -> str:
+    """Write what 3D viewers open; returns which files there are, in words."""
+    write_glb(out / "demo.glb", found.showing)
+    try:
+        require_rerun()
+    except MissingExtra as error:
+        return f"{out / 'demo.glb'} (no demo.rrd: {error})"
+    write_rrd(out / "demo.rrd", found.showing)
+    return f"{out / 'demo.glb'} and {out / 'demo.rrd'} (scene, box and keyframes)"
 
 
 def _compared(answer: Answer, question: Question) -> str:

@@ -6,12 +6,14 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1.answer import Answer
+from scene_r1.cli import viewing
 from scene_r1.cli.progress import progress
 from scene_r1.config import Config, load_config, save_config, with_options
 from scene_r1.drawing import Exhibit, evidence_sheet, write_png
@@ -25,6 +27,7 @@ from scene_r1.ply import write_ply
 from scene_r1.sources import open_source
 from scene_r1.stream import remember
 from scene_r1.timings import Timings
+from scene_r1.viewer import Showing
 from scene_r1_engines.errors import BadInput
 from scene_r1_engines.segmenter import open_segmenter
 
@@ -50,26 +53,52 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", help="write answer.json, object.ply, evidence.png and config.toml there"
     )
+    viewing.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     config = with_options(load_config(args.config), args.k, args.segmenter)
     if args.out is not None:
         check_output_folder(args.out)
+    viewing.check(args)
     xyxy = (args.xyxy[0], args.xyxy[1], args.xyxy[2], args.xyxy[3])
-    answer, frames = find(args.recording, args.frame, xyxy, config)
+    found = find(args.recording, args.frame, xyxy, config)
+    answer = found.answer
     if args.out is not None:
-        write(Path(args.out), answer, frames, config)
+        write(Path(args.out), answer, found.evidence, config)
     say(answer)
     if args.json:
-        print(json.dumps(answer.to_json()))
+        print(json.dumps(answer.to_json()), flush=True)
+    if args.glb is not None or args.rrd is not None:  # last: a disk that is full must not cost the answer
+        viewing.write(args, found.showing)
     return answer.status.exit_code
 
 
-def find(
-    recording: str, index: int, xyxy: tuple[float, float, float, float], config: Config
-) -> tuple[Answer, list[RgbdFrame]]:
-    """Stream a recording, then locate. Returns the answer and the frames of its evidence, in its order.
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """An answer, and by their index the frames that it was found in: the keyframes and the frame asked about.
+
+    start_ns: timestamp_ns of the recording's first frame.
+    """
+
+    answer: Answer
+    frames: dict[int, RgbdFrame]
+    start_ns: int | None
+
+    @property
+    def evidence(self) -> list[RgbdFrame]:
+        """The frames of the answer's evidence, in its order."""
+        return [self.frames[view.frame] for view in self.answer.evidence]
+
+    @property
+    def showing(self) -> Showing:
+        """All of it, for a 3D viewer; of many keyframes as many as `viewing.shown` takes."""
+        wanted = viewing.shown(sorted(self.frames), (view.frame for view in self.answer.evidence))
+        return Showing.of(self.answer, {index: self.frames[index] for index in wanted}, self.start_ns)
+
+
+def find(recording: str, index: int, xyxy: tuple[float, float, float, float], config: Config) -> Found:
+    """Stream a recording, then locate.
 
     Raises BadInput for a frame that the recording does not have, and what `open_source` and `locate` raise.
     """
@@ -83,7 +112,7 @@ def find(
             raise BadInput(f"{recording} has no frame {index}: its frames are 0..{(total or 1) - 1}")
         check_box(source.info.color_intrinsics, xyxy, index)
         with progress("reading", total) as advance:
-            asked = remember(source.frames(), selector, memory, {index}, advance)
+            asked = remember(source.frames(), selector, memory, {index, 0}, advance)
         if index not in asked:
             raise BadInput(f"{recording} has no frame {index}: it ended after {selector.counters.offered} frames")
     with segmenter:
@@ -91,7 +120,7 @@ def find(
             keyframes = {keyframe.index: keyframe.frame() for keyframe in memory}
         answer = locate(asked[index], xyxy, keyframes.values(), segmenter, Lifter(config.lift), clock)
     keyframes[index] = asked[index]
-    return answer, [keyframes[view.frame] for view in answer.evidence]
+    return Found(answer, keyframes, asked[0].timestamp_ns if 0 in asked else None)
 
 
 def say(answer: Answer) -> None:

@@ -30,6 +30,7 @@ EXAMINATIONS: tuple[tuple[str, bool, Examination], ...] = (
     ("llama_cpp", False, extras.llama_cpp),
     ("tensorrt", False, extras.tensorrt),
     ("torch", False, extras.torch),
+    ("numba_cuda", False, extras.numba_cuda),
     ("rerun", False, extras.rerun),
     ("rosbags", False, extras.rosbags),
     ("rooms", False, extras.rooms),

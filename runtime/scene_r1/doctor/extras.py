@@ -49,6 +49,15 @@ def torch(probes: Probes) -> Iterable[Check]:
     yield _imports(probes, "torch", extra("export"), code)
 
 
+def numba_cuda(probes: Probes) -> Iterable[Check]:
+    """What back-projects on a GPU. Without a GPU it has nothing to do, and its absence is no fault."""
+    if not machine.gpus(probes.run)[0] and not machine.jetson_model(probes.root):
+        yield Check("numba_cuda", "ok", "no GPU to use it on")
+        return
+    code = "from numba import cuda; from importlib.metadata import version as v; cuda.get_current_device()"
+    yield _imports(probes, "numba_cuda", extra("cuda"), f"{code}; tell(v=v('numba-cuda'))")
+
+
 def rerun(probes: Probes) -> Iterable[Check]:
     yield _imports(probes, "rerun", extra("viewer"))
 
@@ -85,5 +94,5 @@ def _imports(probes: Probes, module: str, mend: str, code: str = "") -> Check:
 
 
 def _again(module: str) -> str:
-    package = {"llama_cpp": "llama-cpp-python", "rerun": "rerun-sdk"}.get(module, module)
+    package = {"llama_cpp": "llama-cpp-python", "rerun": "rerun-sdk", "numba_cuda": "numba-cuda"}.get(module, module)
     return f"pip install --force-reinstall {package}"

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1.backproject import EDGE_RATIO, BackProjector, Points
+from scene_r1.backproject.cuda import DEVICES
 from scene_r1.backproject.projector import extent_px
 from scene_r1.box import Box3D
 from scene_r1.depth_noise import SIGMA_PER_Z2
@@ -28,7 +29,8 @@ class LiftSettings:
 
     agreement: share of the (weighted) views seeing a voxel that must have it in their mask. percentile: of the voxels
     left out at each end of each axis. erode_px: taken off each mask's rim; the edge filter and the vote do without,
-    so 0 unless a segmenter is known to bleed. noise: sigma = noise * z^2.
+    so 0 unless a segmenter is known to bleed. noise: sigma = noise * z^2. device: where depth becomes points, see
+    BackProjector.
     """
 
     voxels_across: int = 24
@@ -39,8 +41,11 @@ class LiftSettings:
     edge_ratio: float = EDGE_RATIO
     noise: float = SIGMA_PER_Z2
     depth_range: DepthRange = field(default_factory=DepthRange)
+    device: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise BadConfig(f"device must be one of {', '.join(DEVICES)}, got {self.device!r}")
         if not 0.0 < self.agreement <= 1.0 or not 0.0 <= self.percentile < 50.0:
             raise BadConfig(f"agreement in (0, 1], percentile in [0, 50); got {self.agreement}, {self.percentile}")
         if not 1e-3 <= self.voxel_m[0] <= self.voxel_m[1] or self.voxels_across < 4 or self.erode_px < 0:
@@ -90,7 +95,7 @@ class Lifter:
 
     def __init__(self, settings: LiftSettings | None = None) -> None:
         self.settings = settings or LiftSettings()
-        self._project = BackProjector(self.settings.depth_range, self.settings.edge_ratio)
+        self._project = BackProjector(self.settings.depth_range, self.settings.edge_ratio, device=self.settings.device)
 
     def __call__(self, views: Sequence[MaskedView]) -> Lifted:
         """Lift one object. Views without depth in their mask give no points, but they still vote.
