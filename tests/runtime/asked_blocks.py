@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
 from scene_r1 import pose
-from scene_r1.rooms import BACKGROUND, FIRST_FURNITURE, Box, Furniture, Room, RoomObject, Visibility
-from scene_r1.rooms.model.material import Material
+from scene_r1.rooms import BACKGROUND, FIRST_FURNITURE, Box, Furniture, Room, RoomObject, Visibility, make_room
 from scene_r1.rooms.model.forms import box
-from scene_r1.rooms.model.room import FIRST_CLUTTER, Window
+from scene_r1.rooms.model.material import Material
+from scene_r1.rooms.model.room import FIRST_CLUTTER
 from scene_r1.rooms.questions import SeenWalk
 from scene_r1_engines.intrinsics import Intrinsics
 
@@ -37,8 +39,8 @@ def standing(*blocks: Block, clutter: Sequence[str] = (), frames: int = 6, fract
     others = tuple(
         Furniture(FIRST_CLUTTER + i, name, odd, Box.around(odd.vertices), ()) for i, name in enumerate(clutter)
     )
-    window = Window((0, 2, 1), (1, 0, 0), (0, -1, 0), (0.5, 0.5), (0, 1, 0))
-    room = Room(3, (4.0, 4.0, 2.5), parts[0], (table,), tuple(things), window, (0.0, 0.0, 2.4), others)
+    empty = replace(_some_room(), size_m=(4.0, 4.0, 2.5), lamp_at=(0.0, 0.0, 2.4))
+    room = replace(empty, furniture=(table,), objects=tuple(things), clutter=others)
     forward = np.array([0.0, np.cos(0.35), -np.sin(0.35)])
     T = np.eye(4)
     T[:3, 0], T[:3, 2] = (1.0, 0.0, 0.0), forward
@@ -47,6 +49,12 @@ def standing(*blocks: Block, clutter: Sequence[str] = (), frames: int = 6, fract
     picture = _picture(room, T)
     seen = tuple(Visibility(thing.id, fraction, 1.5) for thing in things)
     return SeenWalk(room, CAMERA, np.stack([T] * frames), np.arange(frames) * 1.0, [picture] * frames, seen)
+
+
+@cache
+def _some_room() -> Room:
+    """For what a room has besides things."""
+    return make_room(3)
 
 
 def _picture(room: Room, T: np.ndarray) -> np.ndarray:

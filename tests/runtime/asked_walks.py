@@ -13,8 +13,8 @@ from scene_r1.rooms.questions import SeenWalk
 from scene_r1.rooms.questions.meaning import Meaning, Noun
 from scene_r1.rooms.questions.solver import Solver
 
-SIZE = (144, 108)
-FRAMES, RATE_HZ = 28, 1.75
+SIZE = (128, 96)
+FRAMES, RATE_HZ = 22, 1.4
 SEEDS = (*range(14), 19, 29, 39, 49, 59, 69)
 
 

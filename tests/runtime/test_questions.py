@@ -162,12 +162,13 @@ def assert_true(said: str, seen: SeenWalk, draft: Draft, subject: RoomObject | N
     """Read one sentence by itself and hold it against boxes and pictures."""
     label, meaning = f"room {seen.room.seed}: {said} ({draft.rationale})", draft.meaning
     spoken = objects(seen, meaning.noun) if subject is None else [subject]
-    timed = re.findall(r"(?:[Tt]he|[Aa]n?) ((?:\w+ ){1,3}?)(?:(?:is |are )?in view )?at ([\d.]+) to ([\d.]+) s", said)
+    named = r"(?:^|(?:\b[Tt]he|\b[Aa]n?|shows|,|\band) )((?!(?:The )?camera)(?:\w+ ){1,4}?)(?:(?:is |are )?in view )?"
+    timed = re.findall(named + r"at ([\d.]+) to ([\d.]+) s", said)
     assert len(timed) == len(re.findall(r" at [\d.]+ to [\d.]+ s", said)), f"a time of nothing: {label}"
     for words, start, end in timed:
         ids = [thing.id for thing in spoken]  # of what is on the furniture that the camera passes
         if "passes" not in said:
-            ids = [id for id, _ in box_of(seen, noun_in(words.strip()))]
+            ids = [id for id, _ in box_of(seen, noun_in(re.sub("^(the|an?) ", "", words.strip().lower())))]
         windows = [window for id in ids for window in stretches(seen, id)]
         assert any(abs(a - float(start)) <= 0.051 and abs(b - float(end)) <= 0.051 for a, b in windows), label
     if match := re.match(r"The camera passes the (.+) at ([\d.]+) to ([\d.]+) s\.", said):
@@ -209,8 +210,8 @@ def assert_true(said: str, seen: SeenWalk, draft: Draft, subject: RoomObject | N
             assert 1000 * np.prod(size) == pytest.approx(float(litres), abs=0.051), label
     elif match := re.match(r"(?:It|They) (?:is|are) (\w+)\.$", said):
         assert spoken[0].color == match[1], label
-    elif match := re.match(r"(?:A|An|The) (.+) in view at .* (?:is|are) (?:an? )?(\w[\w ]*)\.$", said):
-        noun, told = noun_in(match[1]), match[2]
+    elif match := re.match(r"(?:A |An |The )?(.+) in view at .* (?:is|are) (?:an? )?(\w[\w ]*)\.$", said):
+        noun, told = noun_in(match[1].lower()), match[2]
         both = Noun(told, noun.color) if noun.shape is None else Noun(noun.shape, told)
         assert objects(seen, both), label
     elif match := re.search(r"(?:is|are) on (?:the|an?) ([\w ]+)\.$", said):
@@ -225,7 +226,7 @@ def assert_true(said: str, seen: SeenWalk, draft: Draft, subject: RoomObject | N
     else:  # what is left says again what the question said, and that was checked against the boxes
         assert re.match(
             r"(In the picture|(It|They) (is|are) (further|nearer|under|between)|No other |The other |No .* (is|are) "
-            r"(on|under|next to) the|From .* sees no |The camera shows|(The|An?) .* (is|are) in view at )", said
+            r"(on|under|next to) the|From .* sees no |The camera shows|.* (is|are) in view at )", said
         ), f"an unknown sentence: {label}"  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ from scene_r1.frame import RgbdFrame
 from scene_r1.rooms import (
     BACKGROUND,
     FIRST_FURNITURE,
-    Box,
     Room,
     SyntheticRecording,
     Truth,
@@ -54,34 +53,6 @@ def points_of(truth: Truth, recording: SyntheticRecording, index: int) -> np.nda
     rays = depth.rays(np.stack([u.ravel(), v.ravel()], axis=1))
     camera = np.column_stack([rays, np.ones(len(rays))]) * truth.depth_m.reshape(-1, 1).astype(np.float64)
     return pose.apply(recording.poses[index] @ T_color_depth, camera).reshape(*truth.depth_m.shape, 3)
-
-
-def test_every_room_has_many_different_objects(rooms: list[Room]) -> None:
-    for room in rooms:
-        assert 8 <= len(room.objects) <= 12
-        assert len({thing.shape for thing in room.objects}) >= 6
-        assert len({thing.color for thing in room.objects}) >= 6
-        assert len({thing.name for thing in room.objects}) == len(room.objects)
-        assert [thing.id for thing in room.objects] == list(range(len(room.objects)))
-        sizes = [float(thing.box.size.max()) for thing in room.objects]
-        assert sum(size >= 0.2 for size in sizes) >= 3
-        assert any(thing.shape == "mug" and 0.08 <= thing.box.size[2] <= 0.12 for thing in room.objects)
-        assert {"table", "bookcase", "sideboard"} <= {piece.name for piece in room.furniture}
-        assert [piece.id for piece in room.furniture] == [FIRST_FURNITURE + i for i in range(len(room.furniture))]
-
-
-def test_objects_touch_neither_each_other_nor_the_furniture_and_stand_on_something(rooms: list[Room]) -> None:
-    for room in rooms:
-        for a, b in combinations(room.objects, 2):
-            assert not a.box.overlaps(b.box), f"room {room.seed}: {a.name} and {b.name}"
-        parts = [part for piece in room.furniture for part in piece.parts]
-        half = np.array(room.size_m[:2]) / 2
-        for thing in room.objects:
-            assert not any(thing.box.overlaps(part, -1e-9) for part in parts), f"room {room.seed}: {thing.name}"
-            assert np.all(np.abs([thing.box.low[:2], thing.box.high[:2]]) < half)
-            z = thing.box.low[2]
-            below = Box((*thing.box.low[:2], z - 0.01), (*thing.box.high[:2], z))
-            assert abs(z) < 1e-9 or any(part.high[2] == pytest.approx(z) and below.overlaps(part) for part in parts)
 
 
 def test_the_same_seed_gives_the_same_room_path_and_frames_and_another_seed_another() -> None:

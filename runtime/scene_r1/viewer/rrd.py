@@ -73,7 +73,8 @@ def _recorded(rr: Any, showing: Showing, voxel_m: float, most_points: int) -> by
     recording = rr.RecordingStream("scene_r1_edge")
     stream = recording.binary_stream()
     try:
-        recording.send_blueprint(_blueprint())
+        one_camera = not showing.keyframes or showing.keyframes[0].one_camera
+        recording.send_blueprint(_blueprint(one_camera))
         _always(rr, recording, showing, voxel_m, most_points)
         for number, frame in enumerate(showing.keyframes, 1):
             recording.set_time(TIMELINE, duration=showing.seconds(frame))
@@ -99,16 +100,20 @@ def _rerun() -> Any:
     return rr
 
 
-def _blueprint() -> Any:
+def _blueprint(one_camera: bool) -> Any:
     """The scene on the left; the keyframe, the reasons and the order of selection on the right."""
     views = import_module("rerun.blueprint")
+    # Depth would lie over the picture, and in the room over its own points; it has a tab of its own.
+    picture = views.Spatial2DView(origin="world/camera", contents=["$origin/**", "- $origin/depth"], name="keyframe")
+    depth = views.Spatial2DView(origin="world/camera/depth" if one_camera else "world/depth_camera", name="depth")
     right = views.Vertical(
-        views.Spatial2DView(origin="world/camera", name="keyframe"),
+        views.Tabs(picture, depth, active_tab=0),
         views.TextDocumentView(origin="answer", name="answer"),
         views.TextLogView(origin="selection", name="selection"),
         row_shares=[5, 4, 2],
     )
-    room = views.Spatial3DView(origin="world", name="room")
+    without_depth = ["$origin/**", "- world/camera/depth", "- world/depth_camera/depth"]
+    room = views.Spatial3DView(origin="world", contents=without_depth, name="room")
     return views.Blueprint(views.Horizontal(room, right, column_shares=[3, 2]), collapse_panels=True)
 
 
@@ -118,7 +123,8 @@ def _always(rr: Any, recording: Any, showing: Showing, voxel_m: float, most_poin
     up = UP[int(np.argmax(AXES @ showing.up))]
     recording.log("world", getattr(rr.ViewCoordinates, f"RIGHT_HAND_{up}"), static=True)
     words = rr.AnnotationInfo(id=OBJECT_CLASS, label=showing.label, color=MASK)
-    recording.log("world", rr.AnnotationContext([words]), static=True)
+    beside = rr.AnnotationInfo(id=0, color=(0, 0, 0, 0))  # else what is not the object is tinted red
+    recording.log("world", rr.AnnotationContext([beside, words]), static=True)
     cloud = scene_cloud(showing.keyframes, voxel_m, most_points)
     recording.log("world/scene", rr.Points3D(cloud.xyz, colors=cloud.rgb, radii=0.4 * voxel_m), static=True)
     recording.log("world/object", rr.Points3D(answer.xyz, colors=answer.rgb, radii=0.2 * voxel_m), static=True)

@@ -21,8 +21,8 @@ COMPENSATION = 0.7
 """Share, in stops, of a change of brightness that is made up for: what is dark stays a little darker."""
 STOPS = 2.0
 """The exposure stays within so many of the room's even one."""
-LONGEST_S, SHORTEST_S = 1.0 / 24.0, 1.0 / 1000.0
-UNIT_GAIN_S = 1.0 / 180.0
+LONGEST_S, SHORTEST_S = 1.0 / 30.0, 1.0 / 1000.0
+UNIT_GAIN_S = 1.0 / 350.0
 """Exposure time at which light comes out with a gain of 1; when the time is at its longest, the rest is amplified."""
 FULL_WELL = 2500.0
 """Electrons at white, of a pixel of the small picture, when nothing is amplified."""
@@ -96,7 +96,7 @@ def blurred(
     """The mean light while the shutter is open and the camera turns.
 
     The pictures in between are made from this one by the homographies K R K^-1, exact for a camera that turns in
-    place; that it also walks is left out: at half a metre a second that is 2 % of a metre in 1/24 s, and the picture
+    place; that it also walks is left out: at half a metre a second that is 2 % of a metre in 1/30 s, and the picture
     of what is near would need rendering again. What comes in at the border is its last pixel.
 
     linear: (H, W, 3) float32, of the middle of the exposure. intrinsics: of `linear`, without distortion. turning:

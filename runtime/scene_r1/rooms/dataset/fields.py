@@ -7,7 +7,7 @@ import math
 import reprlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from scene_r1.rooms.model.room import Box
 from scene_r1_engines.errors import BadRecording
@@ -99,21 +99,22 @@ class Fields:
         value = self._value(key)
         if not _is_whole(value, low, high):
             raise self._wrong(key, f"a whole number in {low}..{high}", value)
-        return int(value)  # type: ignore[call-overload, no-any-return]
+        return value
 
     def wholes(self, key: str, count: int, low: int, high: int) -> tuple[int, ...]:
         """`count` whole numbers in low..high."""
         values = self._list(key)
-        if len(values) != count or not all(_is_whole(value, low, high) for value in values):
+        found = tuple(value for value in values if _is_whole(value, low, high))
+        if not len(found) == len(values) == count:
             raise self._wrong(key, f"{count} whole numbers in {low}..{high}", values)
-        return tuple(int(value) for value in values)  # type: ignore[call-overload]
+        return found
 
     def number(self, key: str, low: float = -FAR, high: float = FAR) -> float:
         """A number in low..high."""
         value = self._value(key)
         if not _is_number(value, low, high):
             raise self._wrong(key, f"a number in {low:g}..{high:g}", value)
-        return float(value)  # type: ignore[arg-type]
+        return float(value)
 
     def numbers(self, key: str, count: int, low: float = -FAR, high: float = FAR) -> tuple[float, ...]:
         """`count` numbers in low..high."""
@@ -176,11 +177,11 @@ class Fields:
         return self.fault(f"{key if len(key) <= 80 else _short(key)} must be {wanted}, got {_short(value)}")
 
 
-def _is_whole(value: object, low: int, high: int) -> bool:
+def _is_whole(value: object, low: int, high: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _is_number(value: object, low: float, high: float) -> bool:
+def _is_number(value: object, low: float, high: float) -> TypeGuard[int | float]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return (isinstance(value, int) or math.isfinite(value)) and low <= value <= high

@@ -70,7 +70,7 @@ def graph_of(room: Room, visible: Sequence[Visibility], made: RoomsSettings) -> 
         for thing, v in zip(room.objects, visible, strict=True)
     ]
     furniture = [GraphFurniture(piece.id, piece.name, piece.box) for piece in room.furniture]
-    light = str(getattr(room, "mood", ""))
+    light = room.mood
     return SceneGraph(room.seed, split_of(room.seed), made, room.size_m, light, tuple(objects), tuple(furniture))
 
 

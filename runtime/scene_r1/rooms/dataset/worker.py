@@ -62,7 +62,7 @@ def make_each(out: Path, seeds: Sequence[int], made: RoomsSettings, workers: int
         def give(process: _Process) -> None:
             if waiting:
                 seed = waiting.pop()
-                process.pipe.send((out, seed, made))
+                process.say((out, seed, made))
                 busy[process.pipe] = process, seed
 
         for _ in range(min(workers, len(seeds))):
@@ -75,7 +75,8 @@ def make_each(out: Path, seeds: Sequence[int], made: RoomsSettings, workers: int
                 except (EOFError, OSError):
                     done = RoomDone(room_name(seed), "failed", 0, f"its process died ({process.end()})")
                     _sweep(out, seed)
-                    process = stack.enter_context(_Process())
+                    if waiting:
+                        process = stack.enter_context(_Process())
                 if isinstance(done, MissingExtra):
                     raise done
                 give(process)
@@ -122,7 +123,12 @@ class _Process:
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self.pipe.send(sys.path)
+        self.say(sys.path)
+
+    def say(self, message: object) -> None:
+        """Send it something; that it has died is seen when its answer is read."""
+        with suppress(OSError):
+            self.pipe.send(message)
 
     def end(self) -> str:
         """Wait for its end; says in words how it ended."""

@@ -10,19 +10,31 @@ from numpy.typing import NDArray
 from scene_r1_engines.errors import BadConfig
 
 PATTERNS = (
-    # A pattern's place in this tuple is its number in the shading kernel.
+    # A pattern's place in this tuple is its number in the shading kernels.
     "plain",  # one colour, a little uneven
-    "floor",  # planks, with a rug where `region` says
+    "planks",  # a floor of boards along x, `scale_m` wide
     "wall",  # paint with a faint gradient, and a skirting board
     "wood",  # grain along the texture's x axis
     "stripes",  # bands across z, `scale_m` apart
     "checks",  # a chequered pattern, `scale_m` wide
     "dots",  # round dots, `scale_m` apart
     "picture",  # a landscape on the xz plane, `region` = (-w/2, -h/2, w/2, h/2)
-    "sky",  # gives light: what is seen through the window, and the lamp's panel
+    "sky",  # gives light: what is seen through the window; `gloss` is how bright
     "leaves",  # foliage
     "pages",  # the cut side of a book
     "spines",  # a row of muted book spines along x
+    "glow",  # gives light: a lamp's shade or panel; `gloss` is how bright
+    "herringbone",  # a floor of short boards, `scale_m` wide, at right angles
+    "tiles",  # square tiles `scale_m` wide with joints of the second colour
+    "brick",  # a wall of painted bricks, with a skirting board
+    "wallpaper",  # broad stripes `scale_m` apart with small blossoms, and a skirting board
+    "weave",  # cloth or wicker of crossing strands, `scale_m` apart
+    "marble",  # stone with veins of the second colour
+    "zigzag",  # zigzag bands, `scale_m` apart
+    "plaid",  # crossing lines of the second colour, `scale_m` apart
+    "rug",  # on the floor, `region` is its rectangle: a border and rows of diamonds
+    "striped rug",  # on the floor, `region` is its rectangle: bands across x
+    "abstract",  # a picture of discs and bars, `region` as for `picture`
 )
 
 COLORS: dict[str, tuple[int, int, int]] = {
@@ -45,7 +57,8 @@ class Material:
     """A pattern and its parameters.
 
     color, second: sRGB in 0..255; what `second` does is the pattern's own affair. scale_m: size of the pattern.
-    gloss: 0 (matt) .. 1 (glazed). region: x0, y0, x1, y1 in texture metres, for patterns that need one.
+    gloss: 0 (matt) .. 1 (glazed), or how bright what gives light is. region: x0, y0, x1, y1 in texture metres, for
+    patterns that need one.
     """
 
     pattern: str

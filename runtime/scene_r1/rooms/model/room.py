@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ FIRST_FURNITURE = 100
 """Objects are numbered from 0, furniture from here."""
 FIRST_CLUTTER = 200
 """Things that stand about and that nobody asks for are numbered from here."""
+
+
+Mood = Literal["bright day", "overcast", "evening"]
+MOODS: tuple[Mood, ...] = get_args(Mood)
 
 
 class Box(NamedTuple):
@@ -87,7 +91,8 @@ class Window:
     """Where daylight comes in: a rectangle in a wall, metres, world frame.
 
     center: of the rectangle. along: unit, horizontal, in the wall. inward: unit, out of the wall. half: half its
-    width and half its height. to_sun: unit, from anywhere in the room.
+    width and half its height. to_sun: unit, from anywhere in the room. sun_light, sky_light: linear RGB of the
+    sun that comes through (0 on a dull day), and of the sky behind the pane.
     """
 
     center: tuple[float, float, float]
@@ -95,6 +100,20 @@ class Window:
     inward: tuple[float, float, float]
     half: tuple[float, float]
     to_sun: tuple[float, float, float]
+    sun_light: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    sky_light: tuple[float, float, float] = (5.0, 5.2, 5.4)
+
+
+@dataclass(frozen=True, slots=True)
+class Lamp:
+    """A lamp that is on. at: its middle, metres, world. radius_m: of a disc when it faces down, else of a bulb that
+    shines everywhere and that its shade may hide. light: linear RGB; on a surface that faces it from r metres it
+    leaves light / (pi r^2)."""
+
+    at: tuple[float, float, float]
+    radius_m: float
+    light: tuple[float, float, float]
+    faces_down: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +121,8 @@ class Room:
     """A furnished room. World frame: z up, metres, floor at z = 0, origin at the middle of the floor.
 
     size_m: width (x), depth (y), height (z). shell: walls, floor, ceiling, door, window, pictures, lamp panel.
-    clutter: what stands about and nobody asks for; of colours that no object is called by.
+    lamp_at: the lowest point of the lamp at the ceiling, on or off. lamps: all that are on. mood: what light it is in.
+    clutter: what stands about and nobody asks for; grey, brown or beige.
     """
 
     seed: int
@@ -113,6 +133,8 @@ class Room:
     window: Window
     lamp_at: tuple[float, float, float]
     clutter: tuple[Furniture, ...] = ()
+    lamps: tuple[Lamp, ...] = ()
+    mood: Mood = "overcast"
 
     def object(self, id: int) -> RoomObject:
         """The object of that id. Raises BadInput when there is none."""

@@ -22,12 +22,12 @@ def walkway(room: Room) -> NDArray[np.float64] | None:
     """
     middle = room.furniture[0].box.center[:2]
     inner, outer = _sides(room)
-    bearing = np.arange(BEARINGS) * (2.0 * math.pi / BEARINGS)
+    # Half a step off the axes: a ray along a wall would meet it nowhere.
+    bearing = (np.arange(BEARINGS) + 0.5) * (2.0 * math.pi / BEARINGS)
     rays = np.stack([np.cos(bearing), np.sin(bearing)], axis=1)
     near = np.max([_crossing(box, middle, rays)[1] for box in inner], axis=0)
     half = np.array(room.size_m[:2]) / 2.0
-    with np.errstate(divide="ignore"):
-        far = np.min((np.sign(rays) * half - middle) / rays, axis=1)
+    far = np.min((np.sign(rays) * half - middle) / rays, axis=1)
     for box in outer:
         far = np.minimum(far, _crossing(box, middle, rays)[0])
     low, high = near + CLEARANCE_M, far - CLEARANCE_M

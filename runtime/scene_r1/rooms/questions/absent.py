@@ -8,7 +8,8 @@ from itertools import product
 import numpy as np
 
 from scene_r1.rooms.model.material import COLORS
-from scene_r1.rooms.questions.draft import SHAPES, Draft, may_be_denied
+from scene_r1.rooms.model.shapes import SHAPES
+from scene_r1.rooms.questions.draft import Draft, may_be_denied
 from scene_r1.rooms.questions.find import anchors_of, ask
 from scene_r1.rooms.questions.meaning import Meaning, Noun, Relation
 from scene_r1.rooms.questions.rationale import missing

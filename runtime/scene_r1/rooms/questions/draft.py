@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scene_r1.rooms.model import shapes
+from scene_r1.rooms.model.shapes import SHAPES, shape_number
 from scene_r1.rooms.model.splits import held_out, split_of
 from scene_r1.rooms.questions.meaning import Meaning, Noun
 from scene_r1.rooms.questions.question import AnswerKind, FindFamily, Question, Task, VqaFamily
 from scene_r1.rooms.questions.solver import Solver
-
-SHAPES: tuple[str, ...] = (*shapes.SMALL, *shapes.LARGE)
-"""All shapes, in the order that numbers them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ class Draft:
 
 def is_held_out(noun: Noun) -> bool:
     """Whether a shape and colour are met together in no room for training."""
-    return noun.shape in SHAPES and noun.color is not None and held_out(SHAPES.index(noun.shape), noun.color)
+    return noun.shape in SHAPES and noun.color is not None and held_out(shape_number(noun.shape), noun.color)
 
 
 def may_be_denied(solver: Solver, noun: Noun) -> bool:

@@ -17,7 +17,7 @@ from scene_r1.rooms.questions.solver import BETWEEN_M, Solver
 
 ATTRIBUTE_FORMS: tuple[str, ...] = ("shape_color", "shape", "color", "size", "color_place")
 RELATION_FORMS: tuple[str, ...] = RELATIONS
-SELDOM = frozenset({"left_of", "right_of", "behind", "in_front_of", "under", "between", "largest", "size"})
+SELDOM = frozenset({"left_of", "right_of", "behind", "in_front_of", "under", "on", "size"})
 """Forms that few rooms offer: taken first more often than others, they end up about as frequent."""
 GENERIC = ("object", "thing")
 

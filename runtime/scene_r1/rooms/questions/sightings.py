@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
+from scene_r1.rooms.model.room import BACKGROUND
 from scene_r1.rooms.questions.question import Xyxy
 from scene_r1.rooms.questions.seen_walk import SeenWalk
 from scene_r1_engines.errors import BadInput
@@ -62,7 +63,7 @@ class Sightings:
     @classmethod
     def of(cls, walk: SeenWalk) -> Sightings:
         """Read the instance images once. Raises BadInput for a walk whose parts do not belong together."""
-        _check(walk)
+        known = _check(walk)
         found: dict[int, list[Sighting]] = {}
         width, height = walk.intrinsics.width, walk.intrinsics.height
         for frame, image in enumerate(walk.instance):
@@ -71,6 +72,8 @@ class Sightings:
             for id, place in enumerate(find_objects(labels)):
                 if place is None:
                     continue
+                if id not in known:
+                    raise BadInput(f"frame {frame}: the instance image has an id that no thing has: {id}")
                 rows, columns = place
                 box = (float(columns.start), float(rows.start), float(columns.stop), float(rows.stop))
                 pixels, side = int(counts[id + 1]), min(box[2] - box[0], box[3] - box[1])
@@ -125,7 +128,8 @@ class Sightings:
         return float(self.times_s[seen.frame])
 
 
-def _check(walk: SeenWalk) -> None:
+def _check(walk: SeenWalk) -> set[int]:
+    """The ids that the pictures may show."""
     n = len(walk.instance)
     if n == 0:
         raise BadInput("a walk without frames has nothing to ask about")
@@ -141,11 +145,13 @@ def _check(walk: SeenWalk) -> None:
         raise BadInput("a walk's times_s must be finite and grow from frame to frame")
     shape = (walk.intrinsics.height, walk.intrinsics.width)
     pieces = (*walk.room.furniture, *walk.room.clutter)
-    highest = max([thing.id for thing in walk.room.objects] + [piece.id for piece in pieces], default=-1)
+    known = {BACKGROUND, *(thing.id for thing in walk.room.objects), *(piece.id for piece in pieces)}
     for frame, image in enumerate(walk.instance):
         if np.shape(image) != shape or not np.issubdtype(np.asarray(image).dtype, np.integer):
             raise BadInput(f"frame {frame}: an instance image is {shape} whole numbers, got {np.shape(image)}")
-        if image.min() < -1 or image.max() > highest:
-            raise BadInput(f"frame {frame}: the instance image has ids {image.min()}..{image.max()} that no thing has")
+        low, high = int(image.min()), int(image.max())
+        if low < BACKGROUND or high > max(known):
+            raise BadInput(f"frame {frame}: the instance image has ids that no thing has: {low}..{high}")
     if [seen.id for seen in walk.visible] != [thing.id for thing in walk.room.objects]:
         raise BadInput("a walk's `visible` must name every object of its room, in the order of their ids")
+    return known

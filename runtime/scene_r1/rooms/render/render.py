@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from scene_r1 import pose
 from scene_r1.rooms.model.room import Room
-from scene_r1.rooms.render.shade import depth_and_instance, develop, shade
-from scene_r1.rooms.render.stage import Stage, baked_light, stage
+from scene_r1.rooms.render.shade import depth_and_instance, develop, shade, sun_on, surface
+from scene_r1.rooms.render.stage import Stage, baked_light, stage, unhidden_sun
 from scene_r1_engines.errors import BadInput
 from scene_r1_engines.intrinsics import Intrinsics
 
-EVEN_LIGHT = 0.62
-"""The mean light on a room's surfaces, times the gain, in an evenly exposed picture."""
+EVEN_LIGHT = 0.68
+"""The light on a room's surfaces, times the gain, in an evenly exposed picture."""
 WHITEST = 6.0
 """Light times gain beyond this is white whatever it is."""
 EDGE_OFFSETS = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
@@ -128,7 +128,7 @@ def developed(linear: NDArray[np.float32], gain: float) -> NDArray[np.uint8]:
 
 
 def even_gain(room: Room) -> float:
-    """The gain that exposes a room evenly, whatever its light: from the mean light on its surfaces."""
+    """The gain that exposes a room evenly, whatever its light: from the light on its surfaces."""
     return _gain_of(stage_of(room))
 
 
@@ -159,7 +159,11 @@ def _gain_of(scene: Stage) -> float:
     a, b, c = (scene.vertices[scene.faces[:, i]] for i in range(3))
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     light = _light_of(scene)[:, :3].mean(axis=1)[scene.faces].mean(axis=1)
-    return EVEN_LIGHT / max(float(area @ light / area.sum()), 1e-6)
+    area /= area.sum()
+    mean = float(area @ light)
+    # Bright places count for more, as for an exposure meter, but a pool of light under one lamp not for all.
+    level = math.sqrt(float(area @ np.minimum(light, 3.0 * mean) ** 2))
+    return EVEN_LIGHT / max(level, 1e-6)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -258,9 +262,28 @@ def _shaded(
     r, o = np.ascontiguousarray(T[:3, :3]), np.ascontiguousarray(T[:3, 3])
     shade(
         hits, rays, r, o, 1.0 / intrinsics.fx, scene.vertices, scene.faces, scene.normals, scene.texture,
-        _light_of(scene), scene.material, scene.materials, scene.sun, scene.lamp_at, out,
+        _light_of(scene), scene.material, scene.materials, scene.sun, scene.lamps,
+        _sunny(scene, r, o, hits, rays), out,
     )  # fmt: skip
     return out
+
+
+def _sunny(
+    scene: Stage,
+    rotation: NDArray[np.float64],
+    origin: NDArray[np.float64],
+    hits: NDArray[np.int32],
+    rays: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Share of the sun (0..1) that falls on what each ray meets, (N,): past what stands in the room, asked by ray."""
+    share = np.zeros(len(hits), np.float32)
+    if max(scene.room.window.sun_light) > 0.0:
+        points, normals = np.empty((2, len(hits), 3))
+        surface(hits, rays, rotation, origin, scene.vertices, scene.faces, scene.normals, points, normals)
+        sun_on(points, normals, scene.sun, share)
+        lit = np.flatnonzero(share)
+        share[lit] *= unhidden_sun(scene, points[lit], normals[lit])
+    return share
 
 
 def _edges(instance: NDArray[np.int16], material: NDArray[np.int32]) -> NDArray[np.bool_]:

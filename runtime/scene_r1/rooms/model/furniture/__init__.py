@@ -1,0 +1,1 @@
+"""Furniture, what hangs on walls, and the shell of a room."""
