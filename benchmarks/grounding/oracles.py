@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.grounding.told import Told
+from scene_r1.rooms.questions.question import Question
 from scene_r1_engines.limits import Limits
 from scene_r1_engines.reasoner import Finish, ImageGrounding, LabelledBox, Reasoner, TextAnswer, TimeGrounding
 from scene_r1_engines.segmenter import Segmenter
@@ -23,7 +24,7 @@ class ToldReasoner:
 
     def __init__(self, inner: Reasoner, told: Told) -> None:
         self._inner, self._told = inner, told
-        self._watched: set[int] = set()
+        self._watched: dict[int, float] = {}  # and when
         self.grounding_pixels = inner.grounding_pixels
 
     @property
@@ -39,10 +40,10 @@ class ToldReasoner:
 
     def watch(self, keyframe_id: int, image: NDArray[np.uint8], timestamp_s: float) -> None:
         self._inner.watch(keyframe_id, image, timestamp_s)
-        self._watched.add(keyframe_id)
+        self._watched[keyframe_id] = timestamp_s
 
     def forget(self, keyframe_id: int) -> None:
-        self._watched.discard(keyframe_id)
+        self._watched.pop(keyframe_id, None)
         self._inner.forget(keyframe_id)
 
     def settle(self, now_s: float | None = None, deadline_ns: int | None = None) -> bool:
@@ -54,7 +55,7 @@ class ToldReasoner:
         truth = self._told.now()
         if not truth.windows_s:
             return TimeGrounding(Finish.NOT_FOUND)
-        return TimeGrounding(Finish.OK, truth.windows_s[0], truth.rationale, 1.0)
+        return TimeGrounding(Finish.OK, self._best_window(truth), truth.rationale, 1.0)
 
     def where(
         self, question: str, keyframe_id: int, limits: Limits, image: NDArray[np.uint8] | None = None
@@ -67,11 +68,25 @@ class ToldReasoner:
             return ImageGrounding(Finish.NOT_FOUND, keyframe_id)
         return ImageGrounding(Finish.OK, keyframe_id, (LabelledBox(box, truth.name, 1.0),))
 
+    def _best_window(self, truth: Question) -> tuple[float, float]:
+        """Of the times in which the thing is visible, the one whose keyframes show most of it: an engine knows the
+        keyframes and nothing else. The best of all where no keyframe shows it in any of them."""
+        shown = {
+            self._watched[frame]: (x1 - x0) * (y1 - y0)
+            for frame, (x0, y0, x1, y1) in truth.boxes_2d.items()
+            if frame in self._watched
+        }
+
+        def seen_px(window: tuple[float, float]) -> float:
+            return sum(area for time_s, area in shown.items() if window[0] <= time_s <= window[1])
+
+        return max(truth.windows_s, key=seen_px)
+
     def answer(self, question: str, limits: Limits) -> TextAnswer:
         return self._inner.answer(question, limits)
 
     def close(self) -> None:
-        for keyframe_id in sorted(self._watched & self.held):
+        for keyframe_id in sorted(self._watched.keys() & self.held):
             self._inner.forget(keyframe_id)
         self._watched.clear()
 

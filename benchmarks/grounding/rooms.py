@@ -31,7 +31,7 @@ GUESS = "guess"
 FRAMES, QUICK_FRAMES = 120, 40
 SIZE = (640, 480)
 QUICK_SIZE = (320, 240)
-RATE_HZ = 6.0
+RATE_HZ = 4.0
 
 
 def scenes_of(args: argparse.Namespace, report: Report) -> list[RoomScene]:

@@ -192,7 +192,7 @@ def test_a_frame_without_a_pose_is_refused():
         {"near_m": 0.0},
         {"near_m": 0.6},
         {"full_range_m": (3.0, 3.0)},
-        {"far_m": 2.0},
+        {"far_m": 1.0},
         {"far_m": float("inf")},
         {"near_m": float("nan")},
         {"voxel_m": 0.0},

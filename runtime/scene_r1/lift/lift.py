@@ -16,6 +16,7 @@ from scene_r1.box import Box3D
 from scene_r1.depth_noise import SIGMA_PER_Z2
 from scene_r1.frame import DepthRange
 from scene_r1.lift.ballot import Ballot
+from scene_r1.lift.denoise import LEFT, denoised
 from scene_r1.lift.grid import EVERYWHERE, Place
 from scene_r1.lift.masked_view import MaskedView
 from scene_r1.lift.spread import disagreement, jackknife, percentile_box
@@ -29,8 +30,8 @@ class LiftSettings:
 
     agreement: share of the (weighted) views seeing a voxel that must have it in their mask. percentile: of the voxels
     left out at each end of each axis. erode_px: taken off each mask's rim; the edge filter and the vote do without,
-    so 0 unless a segmenter is known to bleed. noise: sigma = noise * z^2. device: where depth becomes points, see
-    BackProjector.
+    so 0 unless a segmenter is known to bleed. noise: sigma = noise * z^2, before depth is
+    smoothed; 0 leaves depth as it is. device: where depth becomes points, see BackProjector.
     """
 
     voxels_across: int = 24
@@ -103,11 +104,12 @@ class Lifter:
         Raises BadFrame for a frame without a pose, or a mask of another shape or dtype than its colour image.
         """
         s = self.settings
+        views = [denoised(view, s.noise, s.depth_range) for view in views] if s.noise > 0.0 else views
         clouds = [_thinned(self._project(view.frame, _eroded(view.mask, s.erode_px))) for view in views]
         looks = [_look(view, cloud) for view, cloud in zip(views, clouds, strict=True) if len(cloud) >= FEWEST_POINTS]
         if not looks:
             return NOTHING
-        sigma = s.noise * min(distance for distance, _ in looks) ** 2
+        sigma = LEFT * s.noise * min(distance for distance, _ in looks) ** 2
         extent = float(np.median([extent for _, extent in looks]))
 
         every = [cloud.xyz for cloud in clouds]
@@ -124,10 +126,11 @@ class Lifter:
         chosen = [int(i) for i in np.flatnonzero(rough.trusted)]
         around = (low - 2.0 * rough_m, high + 2.0 * rough_m)
         fine = self._ballot([views[i] for i in chosen], [every[i] for i in chosen], fine_m, around)
-        kept, plane = self._object(fine, plane, max(0.006, 0.5 * fine_m, 1.5 * sigma))
+        cut_m = max(0.006, 0.5 * fine_m, 1.5 * sigma)
+        kept, plane = self._object(fine, plane, cut_m)
         if not kept.any():
             return NOTHING
-        return self._lifted(fine, kept, [clouds[i] for i in chosen], chosen, plane, sigma)
+        return self._lifted(fine, kept, [clouds[i] for i in chosen], chosen, plane, cut_m, sigma)
 
     def _ballot(
         self,
@@ -170,6 +173,7 @@ class Lifter:
         clouds: Sequence[Points],
         numbers: Sequence[int],
         plane: Plane | None,
+        cut_m: float,
         sigma: float,
     ) -> Lifted:
         grid, percentile = ballot.grid, self.settings.percentile
@@ -181,7 +185,8 @@ class Lifter:
         if plane is not None:  # what was cut off at the plane is given back: the object reaches down to it
             heights = plane.height(means)
             lowest, highest = np.percentile(heights, (percentile, 100.0 - percentile))
-            reaches = lowest <= HANGING * highest
+            # What begins where it was cut went on below it, however flat it is.
+            reaches = lowest <= max(HANGING * highest, cut_m + 2.0 * grid.voxel_m)
             low_ones = heights <= max(3.0 * grid.voxel_m, lowest + 2.0 * grid.voxel_m) if reaches else heights < 0.0
             means = np.concatenate([means, plane.foot(means[low_ones])])
             seen_by = [np.concatenate([seen, seen[low_ones]]) for seen in seen_by]

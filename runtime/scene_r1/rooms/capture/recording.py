@@ -35,7 +35,7 @@ from scene_r1.rooms.render.visibility import Visibility, visibility
 from scene_r1.sources.source import SourceInfo
 from scene_r1_engines.errors import BadInput, BadRecording
 
-VERSION = 2
+VERSION = 3
 """Part of a cache file's name, and of rooms on disk: raise it when the same arguments give something else."""
 COARSE_PX = 40
 """Width of the pictures that the exposure is measured in."""

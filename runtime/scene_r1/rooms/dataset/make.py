@@ -37,7 +37,7 @@ def make_rooms(
     *,
     size: tuple[int, int] = (320, 240),
     frames: int = 120,
-    rate_hz: float = 6.0,
+    rate_hz: float = 4.0,
     questions: int = 6,
     preview: bool = False,
     workers: int | None = None,

@@ -25,7 +25,7 @@ class RoomsSettings:
 
     size: tuple[int, int] = (320, 240)
     frames: int = 120
-    rate_hz: float = 6.0
+    rate_hz: float = 4.0
     questions: int = 6
     generator: int = VERSION
 

@@ -38,7 +38,7 @@ NEARER_RATIO, NEARER_M = 1.4, 0.25
 SIZE_RATIO, LENIENT_SIZE_RATIO = 1.3, 1.1
 UNDER_SHARE = 0.6
 BETWEEN_WAY, BETWEEN_OFF, BETWEEN_M = (0.25, 0.75), 0.2, 1.6
-TARGET_SEEN = 0.5
+TARGET_SEEN = 0.6
 TARGET_SIDE = 20.0 / 320.0
 TARGET_FRAMES = 3
 ANCHOR_FRAMES = 2
@@ -128,7 +128,7 @@ class Solver:
         return len(self.sightings.clear(thing.id)) >= frames and bool(self.sightings.windows_s(thing.id))
 
     def worth_asking(self, thing: Thing) -> bool:
-        """Whether an object can be found: half of it seen, in three frames, in one of them whole and large."""
+        """Whether an object can be found: most of it seen, in three frames, in one of them whole and large."""
         if thing.id not in self._worth:
             self._worth[thing.id] = (
                 self.share_seen(thing) >= TARGET_SEEN
