@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scene_r1.backproject import EDGE_RATIO, BackProjector, Points
 from scene_r1.backproject.cuda import DEVICES
-from scene_r1.backproject.projector import extent_px
+from scene_r1.backproject.projector import RayTables, extent_px
 from scene_r1.box import Box3D
 from scene_r1.depth_noise import SIGMA_PER_Z2
 from scene_r1.frame import DepthRange
@@ -37,7 +37,7 @@ class LiftSettings:
     voxels_across: int = 24
     voxel_m: tuple[float, float] = (0.004, 0.02)
     agreement: float = 0.75
-    percentile: float = 1.0
+    percentile: float = 0.5
     erode_px: int = 0
     edge_ratio: float = EDGE_RATIO
     noise: float = SIGMA_PER_Z2
@@ -96,7 +96,8 @@ class Lifter:
 
     def __init__(self, settings: LiftSettings | None = None) -> None:
         self.settings = settings or LiftSettings()
-        self._project = BackProjector(self.settings.depth_range, self.settings.edge_ratio, device=self.settings.device)
+        self._rays = RayTables()
+        self._project = BackProjector(self.settings.depth_range, 0.0, device=self.settings.device)
 
     def __call__(self, views: Sequence[MaskedView]) -> Lifted:
         """Lift one object. Views without depth in their mask give no points, but they still vote.
@@ -104,7 +105,7 @@ class Lifter:
         Raises BadFrame for a frame without a pose, or a mask of another shape or dtype than its colour image.
         """
         s = self.settings
-        views = [denoised(view, s.noise, s.depth_range) for view in views] if s.noise > 0.0 else views
+        views = [denoised(view, s.noise, s.depth_range, s.edge_ratio, self._rays) for view in views]
         clouds = [_thinned(self._project(view.frame, _eroded(view.mask, s.erode_px))) for view in views]
         looks = [_look(view, cloud) for view, cloud in zip(views, clouds, strict=True) if len(cloud) >= FEWEST_POINTS]
         if not looks:
@@ -155,7 +156,7 @@ class Lifter:
     ) -> Plane | None:
         """The plane around the object in the trusted view that has the most of it, or in the next one or two."""
         sizes = {i: len(cloud) for i, cloud in enumerate(clouds) if trusted[i] and len(cloud)}
-        for i in sorted(sizes, key=lambda i: -sizes[i])[:SUPPORT_TRIES]:
+        for i in sorted(sizes, key=lambda i: (-sizes[i], views[i].frame.index))[:SUPPORT_TRIES]:
             around = self._project(views[i].frame, ring(views[i].mask))
             if len(around) == 0:
                 continue
