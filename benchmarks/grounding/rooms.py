@@ -182,5 +182,7 @@ def _tables(report: Report, ladder_rows: dict[str, list[Scored]]) -> None:
     print(f"\nabsent: {families['absent']['n']}, said so: F1 {'-' if f1 is None else format(f1, '.3f')}")
     if results["p50_s"] is not None:
         enough = "" if 90 in results["supported_percentiles"] else " (too few questions for a claim on p90)"
+        find = results["find_latency"]
+        print(f"to find something: p50 {find['p50_s']:.2f} s, p90 {find['p90_s']:.2f} s")
         print(f"a question: p50 {results['p50_s']:.2f} s, p90 {results['p90_s']:.2f} s{enough}")
     print(f"peak resident memory {results['peak_rss_bytes'] / 1e6:.0f} MB")

@@ -19,7 +19,7 @@ NOT_THERE = "not_found"
 def summary(rows: Sequence[Scored]) -> dict[str, Any]:
     """families: of each family its n and means, as of `grounding`; `absent` has n and how many were said to be absent.
     abstention_*: of find questions, not_found being the positive. vqa_acc: mean of the families' scores (macro).
-    p50_s, p90_s: of all questions by nearest rank; supported_percentiles: those that enough questions stand behind.
+    find_latency, p50_s, p90_s: of find questions and of all, by nearest rank; supported_percentiles: those that enough questions stand behind.
     """
     find = [row for row in rows if row.family in FIND_FAMILIES]
     there = [row for row in find if row.there]
@@ -44,6 +44,7 @@ def summary(rows: Sequence[Scored]) -> dict[str, Any]:
     scores = [families[family]["score"] for family in VQA_FAMILIES if family in families]
     out["vqa_acc"] = float(np.mean(scores)) if scores else None
     out["vqa_n"] = len(vqa)
+    out["find_latency"] = latency([row.total_s for row in find])
     return out | latency([row.total_s for row in rows])
 
 

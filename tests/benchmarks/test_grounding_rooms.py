@@ -19,12 +19,13 @@ ROOMS = ("--rooms", "3", "--seed", "5", "--questions", "12", "--frames", "40")
 
 @pytest.fixture(scope="session")
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with three rooms in it, rendered once for all tests and all workers."""
-    folder = tmp_path_factory.getbasetemp().parent / "grounding-rooms"
+    """A cache with three rooms in it, rendered once for all tests and all workers of this run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "grounding_rooms"
     with FileLock(f"{folder}.lock"):
-        if not (folder / "made").exists():
-            assert harness.main([*ROOMS, "--cache", os.fspath(folder), "--out", os.fspath(folder / "out")]) == 0
-            (folder / "made").touch()
+        if not folder.exists():
+            judge = ["--oracle", "window,box,mask", "--pictures", "0"]
+            assert harness.main([*ROOMS, *judge, "--cache", os.fspath(folder), "--out", f"{folder}.out"]) == 0
     return folder
 
 
@@ -48,7 +49,7 @@ def test_with_every_stage_told_only_the_lifts_own_loss_is_left(
 
 
 def test_guessing_reaches_chance_and_no_more(rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = judged(rooms, tmp_path, capsys)
+    results = judged(rooms, tmp_path, capsys, "--rooms", "2", "--pictures", "0")
     assert results["reasoner"] == "guess"
     chance = results["find_chance"]
     assert results["found"]["acc25"] <= chance["acc25"] + 0.1
