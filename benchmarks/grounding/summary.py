@@ -19,7 +19,8 @@ NOT_THERE = "not_found"
 def summary(rows: Sequence[Scored]) -> dict[str, Any]:
     """families: of each family its n and means, as of `grounding`; `absent` has n and how many were said to be absent.
     abstention_*: of find questions, not_found being the positive. vqa_acc: mean of the families' scores (macro).
-    find_latency, p50_s, p90_s: of find questions and of all, by nearest rank; supported_percentiles: those that enough questions stand behind.
+    find_latency, p50_s, p90_s: of find questions and of all, by nearest rank; supported_percentiles: those that enough
+    questions stand behind.
     """
     find = [row for row in rows if row.family in FIND_FAMILIES]
     there = [row for row in find if row.there]
