@@ -41,7 +41,7 @@ types: $(DEV)
 	$(BIN)/mypy -p scene_r1 -p scene_r1_engines -p scene_r1_export -p benchmarks
 
 bench: $(DEV)
-	@set -e; for name in kernels keyframes lift reasoner query; do $(BIN)/python -m "benchmarks.$$name" $(BENCH_ARGS); done
+	@set -e; for name in kernels readers keyframes lift reasoner query grounding; do $(BIN)/python -m "benchmarks.$$name" $(BENCH_ARGS); done
 
 clean:
 	rm -rf build dist demo_out .pytest_cache .mypy_cache .ruff_cache .hypothesis

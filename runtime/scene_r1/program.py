@@ -77,7 +77,7 @@ def _run(program: Program, arguments: list[str]) -> int:
         if args.verbose:
             logging.getLogger(__name__).exception("%s failed", args.command)
         print(f"{program.name} {args.command}: {error}", file=sys.stderr)
-        if isinstance(error, BadRecording) and error.frame:
+        if program.name == "scene-r1" and isinstance(error, BadRecording) and error.frame:
             print("the frames before it are good: scene-r1 convert --keep-good-prefix keeps them", file=sys.stderr)
         return error.exit_code
     except OSError:

@@ -74,7 +74,7 @@ def test_each_keyframe_and_all_of_the_answer_is_in_it(written: Path, tmp_path: P
         assert found[f"/world/{entity}"] == 1, entity
     assert found["/answer TextDocument"] == 1
     views = sum(rows for key, rows in found.items() if key.endswith("ViewBlueprint"))
-    assert views == 4
+    assert views == 5  # the room, the picture, depth, the answer, the selection
 
 
 @NEEDS_RERUN

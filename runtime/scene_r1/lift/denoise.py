@@ -61,13 +61,25 @@ def smooth(counts, inside, per_step, taps):  # type: ignore[no-untyped-def]
     per_step: what a difference of inverse counts is multiplied with, so that 1 is too far away to count.
     """
     h, w = counts.shape
-    r = len(taps) // 2
     inverse = np.zeros((h, w), np.float32)
-    rows = np.zeros((h, w), np.float32)
     for v in range(h):
         for u in range(w):
             if inside[v, u]:
                 inverse[v, u] = np.float32(1.0) / np.float32(counts[v, u])
+    along = smoothed_rows(inverse, per_step, taps)
+    across = smoothed_rows(np.ascontiguousarray(along.T), per_step, taps)
+    for v in range(h):
+        for u in range(w):
+            if across[u, v] > 0.0:
+                counts[v, u] = np.uint16(np.float32(1.0) / across[u, v] + np.float32(0.5))
+
+
+@njit(**JIT)
+def smoothed_rows(inverse, per_step, taps):  # type: ignore[no-untyped-def]
+    """Each row of (h, w) float32 smoothed by itself; 0 is nothing, lends nothing and stays 0."""
+    h, w = inverse.shape
+    r = len(taps) // 2
+    out = np.zeros((h, w), np.float32)
     for v in range(h):
         for u in range(w):
             here = inverse[v, u]
@@ -82,22 +94,8 @@ def smooth(counts, inside, per_step, taps):  # type: ignore[no-untyped-def]
                     near *= taps[k - u + r]
                     total += near * there
                     weight += near
-            rows[v, u] = total / weight
-    for v in range(h):
-        for u in range(w):
-            here = rows[v, u]
-            if here == 0.0:
-                continue
-            total, weight = np.float32(0.0), np.float32(0.0)
-            for k in range(max(0, v - r), min(h, v + r + 1)):
-                there = rows[k, u]
-                step = (there - here) * per_step
-                near = np.float32(1.0) - step * step
-                if there > 0.0 and near > 0.0:
-                    near *= taps[k - v + r]
-                    total += near * there
-                    weight += near
-            counts[v, u] = np.uint16(weight / total + np.float32(0.5))
+            out[v, u] = total / weight
+    return out
 
 
 @njit(**JIT)
