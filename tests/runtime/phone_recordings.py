@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -13,9 +13,19 @@ import numpy as np
 from scene_r1 import pose
 from scene_r1.frame import RgbdFrame
 from scene_r1.sources.record3d.lzfse_stream import lzfse
+from scene_r1_engines.errors import BadRecording
 from scene_r1_engines.intrinsics import Intrinsics
 
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+def fault(read: Callable[[], object]) -> BadRecording | None:
+    """What stopped the reading, if anything did; whatever else is raised is a failure."""
+    try:
+        read()
+    except BadRecording as error:
+        return error
+    return None
 
 
 def write_image(path: Path, image: np.ndarray) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.runtime.phone_recordings import traj_line, write_arkit_scenes
+from tests.runtime.phone_recordings import fault, traj_line, write_arkit_scenes
 from tests.runtime.recorded_frames import DISTORTED, SMALL_DEPTH, make_frames, random_pose
 
 from scene_r1 import pose
@@ -60,15 +59,6 @@ def video(count: int = 5, roll: float = 0.0, depth: Intrinsics = CAMERA) -> list
 def read_all(path: Path, **options: int) -> list[RgbdFrame]:
     with ArkitScenesSource(path, **options) as source:
         return list(source.frames())
-
-
-def fault(read: Callable[[], object]) -> BadRecording | None:
-    """What stopped the reading, if anything did; whatever else is raised is a failure."""
-    try:
-        read()
-    except BadRecording as error:
-        return error
-    return None
 
 
 def lifted(frame: RgbdFrame) -> np.ndarray:

@@ -7,7 +7,6 @@ import struct
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.runtime.phone_recordings import record3d_metadata, write_record3d
+from tests.runtime.phone_recordings import fault, record3d_metadata, write_record3d
 from tests.runtime.walked_room import depth_of_a_room, walk
 
 from scene_r1.frame import RgbdFrame, depth_counts
@@ -53,15 +52,6 @@ def recorded(count: int = 6) -> list[RgbdFrame]:
 def read_all(path: Path, **options: int) -> list[RgbdFrame]:
     with Record3dSource(path, **options) as source:
         return list(source.frames())
-
-
-def fault(read: Callable[[], object]) -> BadRecording | None:
-    """What stopped the reading, if anything did; whatever else is raised is a failure."""
-    try:
-        read()
-    except BadRecording as error:
-        return error
-    return None
 
 
 def changed(path: Path, members: dict[str, bytes | None]) -> Path:

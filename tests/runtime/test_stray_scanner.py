@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.runtime.phone_recordings import write_image, write_stray
+from tests.runtime.phone_recordings import fault, write_image, write_stray
 from tests.runtime.walked_room import depth_of_a_room, rotation, walk
 
 from scene_r1.frame import RgbdFrame, depth_counts
@@ -52,15 +51,6 @@ def recorded(count: int = 12, roll: float = 0.0) -> list[RgbdFrame]:
 def read_all(path: Path, **options: int) -> list[RgbdFrame]:
     with StrayScannerSource(path, **options) as source:
         return list(source.frames())
-
-
-def fault(read: Callable[[], object]) -> BadRecording | None:
-    """What stopped the reading, if anything did; whatever else is raised is a failure."""
-    try:
-        read()
-    except BadRecording as error:
-        return error
-    return None
 
 
 @pytest.mark.parametrize(("npy", "old", "own"), [(False, False, False), (False, False, True), (True, True, False)])
@@ -242,6 +232,14 @@ def test_a_damaged_npy_is_refused_before_its_claim_is_believed(cut: int, junk: b
         path.write_bytes(whole[:-24][:cut] + junk)
         error = fault(lambda: read_npy_depth(path, (4, 3)))
         assert error is not None or len(junk) == 24
+
+
+def test_an_npy_whose_header_leaves_a_bracket_open_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "000000.npy"
+    np.save(path, np.zeros((3, 4), np.uint16))
+    path.write_bytes(path.read_bytes().replace(b"}", b" "))
+    with pytest.raises(BadRecording, match=r"is no \.npy file"):
+        read_npy_depth(path, None)
 
 
 def test_an_npy_of_objects_or_of_another_size_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from benchmarks.grounding.datasets.mesh import read_vertices
 from scene_r1 import pose
 from scene_r1.frame import IDENTITY
 from scene_r1.sources.arkit_scenes.video_folder import choose_stream
+from scene_r1.sources.npy_image import HEADER_FAULTS
 from scene_r1_engines.errors import BadFrame, BadRecording
 
 REACH_M = 0.02
@@ -20,10 +20,7 @@ REACH_M = 0.02
 LASER_POSES = "hires_poses.traj"
 """Poses by COLMAP in the laser's frame; all other trajectories are ARKit's."""
 MAX_NPY_BYTES = 1 << 30
-UNREADABLE = (
-    OSError, ValueError, TypeError, EOFError, SyntaxError, OverflowError, RecursionError, MemoryError, TokenError,
-)  # fmt: skip
-"""What numpy raises for headers that are none."""
+UNREADABLE = (OSError, *HEADER_FAULTS)
 
 
 class LaserScan:

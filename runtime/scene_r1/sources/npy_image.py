@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,10 @@ from scene_r1.sources.recorded_file import read_bytes
 from scene_r1_engines.errors import BadRecording
 
 MAX_NPY_BYTES = 64 << 20
+HEADER_FAULTS = (
+    ValueError, EOFError, OverflowError, RecursionError, MemoryError, TypeError, SyntaxError, TokenError,
+)  # fmt: skip
+"""What numpy's parser lets through for a damaged header; a bracket left open is a TokenError."""
 
 
 def read_npy_depth(path: Path, size: tuple[int, int] | None, frame: int | None = None) -> NDArray[np.uint16]:
@@ -27,7 +32,7 @@ def read_npy_depth(path: Path, size: tuple[int, int] | None, frame: int | None =
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, columns_first, dtype = read(stream)
-    except (ValueError, EOFError, OverflowError, RecursionError, MemoryError, TypeError, SyntaxError) as error:
+    except HEADER_FAULTS as error:
         raise BadRecording(path, f"is no .npy file: {str(error)[:200]}", frame) from None
     if dtype not in (np.dtype("<u2"), np.dtype(">u2")) or len(shape) != 2 or columns_first or min(shape) < 1:
         raise BadRecording(path, f"must hold (h, w) uint16 row by row, got {shape} {dtype}", frame)
