@@ -1,0 +1,1 @@
+"""Training: the vision tower first, then the language on what it sees, then reinforcement."""

@@ -1,0 +1,197 @@
+"""The language model learns to speak about what the vision tower sees: one picture first, then whole walks."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scene_r1.files import whole_file
+from scene_r1_export.nano.data.classes import color_number, kind_number
+from scene_r1_export.nano.data.shard import RoomShard
+from scene_r1_export.nano.data.sights import Picture, picture_of
+from scene_r1_export.nano.data.views import relit
+from scene_r1_export.nano.data.when import about_walk
+from scene_r1_export.nano.data.where import where
+from scene_r1_export.nano.model.sizes import CELL, Sizes
+from scene_r1_export.nano.model.vision import embed_pictures
+from scene_r1_export.nano.train.optimizer import Optimizer, share_of_rate
+from scene_r1_export.nano.train.packing import pack, together
+from scene_r1_export.nano.train.speaking import PlaceHead, Seen, states_of, word_losses
+from scene_r1_export.nano.words import Language, Said
+
+HALF_WAY = 2
+"""The layer after which a picture's token is asked where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageTraining:
+    """walks: how often a sequence is a walk of `fewest` to `most` pictures with `questions` questions each, and not
+    one picture with as many. pictures: a step, of either. see: whether the vision tower learns along."""
+
+    steps: int
+    pictures: int = 12
+    questions: int = 8
+    walks: float = 0.0
+    fewest: int = 4
+    most: int = 16
+    rate: float = 1.5e-3
+    vision_share: float = 0.3
+    see: bool = False
+    warm: int = 100
+    fall_from: int | None = None
+    save_every: int = 250
+    seed: int = 0
+
+
+class Teacher:
+    """Training of the language model, one step at a time, that goes on from where a file was left."""
+
+    def __init__(self, model: Any, sizes: Sizes, language: Language, rooms: Sequence[RoomShard], state: Path) -> None:
+        self.model, self.sizes, self.language, self.rooms, self.state = model, sizes, language, rooms, state
+        self.place_head = PlaceHead(sizes.width)
+        text = [p for n, p in model.named_parameters() if "visual" not in n]
+        inner = [p for n, p in model.named_parameters() if "visual" not in n and p.ndim == 2 and "embed" not in n]
+        chosen = {id(p) for p in inner}
+        others = [p for p in text if id(p) not in chosen] + list(self.place_head.parameters())
+        self.optimizer = Optimizer(inner, others, 1.0)
+        visual = model.model.visual
+        self.vision_optimizer = Optimizer(
+            [p for p in visual.parameters() if p.ndim == 2], [p for p in visual.parameters() if p.ndim != 2], 1.0
+        )
+        self.step = 0
+        if state.exists():
+            kept = torch.load(state, weights_only=True)
+            model.load_state_dict(kept["model"])
+            self.place_head.load_state_dict(kept["head"])
+            self.optimizer.load_state_dict(kept["optimizer"])
+            if kept["vision"] is not None:
+                self.vision_optimizer.load_state_dict(kept["vision"])
+            self.step = kept["step"]
+
+    def train(self, made: LanguageTraining, say: Callable[[str], None]) -> None:
+        """Until `made.steps`."""
+        rng = np.random.default_rng([made.seed, self.step])
+        begun, first, told = time.time(), self.step, {}
+        while self.step < made.steps:
+            loss, seen = self.learn(made, rng)
+            loss.backward()
+            share = share_of_rate(self.step, made.warm, made.fall_from, made.steps)
+            self.optimizer.step(made.rate * share)
+            if made.see:
+                self.vision_optimizer.step(made.rate * made.vision_share * share)
+            self.step += 1
+            for name, value in seen.items():
+                keep = 0.98 if name in told else 0.0
+                told[name] = keep * told.get(name, value) + (1 - keep) * value
+            if self.step % 25 == 0 or self.step == made.steps:
+                line = {"step": self.step, "per_s": (self.step - first) / (time.time() - begun), **told}
+                say(json.dumps({name: round(value, 4) for name, value in line.items()}))
+            if self.step % made.save_every == 0 or self.step == made.steps:
+                self.save(made.see)
+
+    def save(self, see: bool) -> None:
+        """Write the state, whole or not at all."""
+        with whole_file(self.state) as temporary:
+            torch.save(
+                {
+                    "model": self.model.state_dict(),
+                    "head": self.place_head.state_dict(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "vision": self.vision_optimizer.state_dict() if see else None,
+                    "step": self.step,
+                },
+                temporary,
+            )
+
+    def learn(self, made: LanguageTraining, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
+        """The loss of one batch, and figures of it."""
+        walk = rng.random() < made.walks
+        groups, said = self._walks(made, rng) if walk else self._single(made, rng)
+        batch = together(
+            [
+                pack(self.language, [p.seconds if walk else None for p in group], self.sizes.cells, exchanges)
+                for group, exchanges in zip(groups, said, strict=True)
+            ]
+        )
+        pictures = [picture for group in groups for picture in group]
+        images = torch.from_numpy(np.stack([relit(picture.image, rng) for picture in pictures]))
+        with torch.set_grad_enabled(made.see):
+            tokens, _ = embed_pictures(self.model.model.visual, images)
+        states = states_of(self.model, batch, tokens.flatten(0, 1))
+        loss, weight, place, right = word_losses(self.model, batch, states[-1], self.language)
+        of_place, overlap = self.place_head.loss(states[HALF_WAY][batch.cells], seen_by(pictures, self.sizes))
+        total = (loss * weight).sum() / weight.sum() + 0.3 * of_place
+        name = "walk" if walk else "one"
+        told = {
+            f"{name}_words": float(loss[~place].mean()),
+            f"{name}_right": float(right[~place].float().mean()),
+            "place_iou": overlap,
+        }
+        if place.any():
+            told["coordinates"] = float(loss[place].mean())
+        return total, told
+
+    def _single(
+        self, made: LanguageTraining, rng: np.random.Generator
+    ) -> tuple[list[list[Picture]], list[list[Said]]]:
+        groups, said = [], []
+        for _ in range(made.pictures):
+            room = self.rooms[int(rng.integers(len(self.rooms)))]
+            picture = picture_of(room, int(rng.integers(len(room.images))), self.sizes.picture, rng)
+            asked = [one for one in room.questions if one.task == "find"]
+            groups.append([picture])
+            said.append(where(picture, asked, self.language, made.questions, rng))
+        return groups, said
+
+    def _walks(self, made: LanguageTraining, rng: np.random.Generator) -> tuple[list[list[Picture]], list[list[Said]]]:
+        groups, said = [], []
+        left = made.pictures
+        while left > 0:
+            room = self.rooms[int(rng.integers(len(self.rooms)))]
+            held = np.flatnonzero(room.keyframe)
+            # As many questions need all of a walk as a part of it: half of the time it is whole.
+            count = len(held) if rng.random() < 0.3 else int(rng.integers(made.fewest, made.most + 1))
+            chosen = np.sort(rng.permutation(held)[:count])
+            pictures = [picture_of(room, int(index), self.sizes.picture) for index in chosen]
+            exchanges = about_walk(room, pictures, self.language, made.questions, rng)
+            if exchanges:
+                groups.append(pictures)
+                said.append(exchanges)
+            left -= len(pictures)
+        return groups, said
+
+
+def seen_by(pictures: Sequence[Picture], sizes: Sizes) -> Seen:
+    """What every token of these pictures shows: the object that its middle lies in, or else the smallest that it
+    touches for a good part."""
+    rows, columns = sizes.cells
+    kind, color = np.zeros((len(pictures), rows * columns), np.int64), np.full((len(pictures), rows * columns), -1)
+    box = np.zeros((len(pictures), rows * columns, 4), np.float32)
+    y, x = (np.mgrid[:rows, :columns].reshape(2, -1)) * CELL
+    height, width = sizes.picture
+    for n, picture in enumerate(pictures):
+        best = np.zeros(rows * columns)
+        for sight in picture.sights:
+            x0, y0, x1, y1 = sight.box
+            across = np.clip(np.minimum(x + CELL, x1) - np.maximum(x, x0), 0, None)
+            down = np.clip(np.minimum(y + CELL, y1) - np.maximum(y, y0), 0, None)
+            area = (x1 - x0) * (y1 - y0)
+            share = across * down / min(CELL * CELL, area)
+            is_object = sight.thing.kind == "object"
+            worth = np.where(share > 0.3, (2.0 if is_object else 1.0) + share - area / 1e6, 0.0)
+            wins = worth > best
+            best[wins] = worth[wins]
+            kind[n, wins] = kind_number(sight.thing.name)
+            color[n, wins] = color_number(sight.thing.color) if is_object else -1
+            box[n, wins] = (x0 / width, y0 / height, x1 / width, y1 / height)
+    return Seen(
+        torch.from_numpy(kind.ravel()), torch.from_numpy(color.ravel()), torch.from_numpy(box.reshape(-1, 4))
+    )

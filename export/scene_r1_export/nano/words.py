@@ -1,0 +1,120 @@
+"""What the small model is told and what it says: prompts, thoughts and answers, as tokens in the runtime's order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tokenizers import Tokenizer
+
+from scene_r1_engines.manifest import TimeRules
+
+Task = Literal["when", "where", "answer"]
+WHEN = "When is it seen? {question}"
+WHERE = "Where is it in the picture? {question}"
+ANSWER = "Answer: {question}"
+TIME = TimeRules(encoding="text", text="{seconds:.0f}s: ")
+OPENING = "<|im_start|>user\n"
+CLOSING = "<|im_end|>\n<|im_start|>assistant\n"
+GRID = 4
+"""Pixels: the coordinates that it is taught are multiples of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """Tokens of one exchange after the pictures. ids: all of them. learn: from which on they are the model's own.
+    weights: of each token in the loss. places: where in ids a coordinate of a box stands."""
+
+    ids: list[int]
+    learn: int
+    weights: list[float] = field(default_factory=list)
+    places: tuple[int, ...] = ()
+
+
+class Language:
+    """Texts as tokens, cut where the runtime's scripts cut them."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.numbers = [self._one(str(n)) for n in range(1000)]
+        self.image = self._one("<|image_pad|>")
+        self.vision_start, self.vision_end = self._one("<|vision_start|>"), self._one("<|vision_end|>")
+        self.end = self._one("<|im_end|>")
+        self.opening, self.closing = self.tokens(OPENING), self.tokens(CLOSING)
+        self.newline = self.tokens("\n")
+
+    def tokens(self, text: str) -> list[int]:
+        """Ids of a text by itself."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of ids, special tokens left out."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def before_picture(self, seconds: float | None) -> list[int]:
+        """What stands before a picture; seconds: its time, None for one that is looked at alone."""
+        return [*([] if seconds is None else self.tokens(TIME.said(seconds))), self.vision_start]
+
+    def after_picture(self, timed: bool) -> list[int]:
+        """What stands after it."""
+        return [self.vision_end, *(self.newline if timed else ())]
+
+    def asked(self, task: Task, question: str) -> list[int]:
+        """The instruction and the beginning of the answer's turn."""
+        template = {"when": WHEN, "where": WHERE, "answer": ANSWER}[task]
+        return [*self.tokens(template.replace("{question}", question)), *self.closing]
+
+    def said(self, task: Task, question: str, thought: str | None, answer: Sequence[str | int]) -> Said:
+        """A whole exchange. thought: None for an answer without thinking. answer: texts, and coordinates as int; they
+        are cut as the runtime's scripts cut them."""
+        ids = self.asked(task, question)
+        learn = len(ids)
+        weights = [0.0] * learn
+        places: list[int] = []
+
+        def put(new: Sequence[int], weight: float) -> None:
+            ids.extend(new)
+            weights.extend([weight] * len(new))
+
+        if thought is None:
+            put(self.tokens("<think></think>"), 0.0)
+        else:
+            put(self.tokens("<think>"), 0.0)
+            put(self.tokens(thought), 1.0)
+            put(self.tokens("</think>"), 1.0)
+        put(self.tokens("<answer>"), 0.0)
+        for part in answer:
+            if isinstance(part, int):
+                places.append(len(ids))
+                put([self.numbers[part]], 1.0)
+            else:
+                put(self.tokens(part), 1.0)
+        put(self.tokens("</answer>"), 1.0)
+        put([self.end], 0.2)
+        return Said(ids, learn, weights, tuple(places))
+
+    def _one(self, text: str) -> int:
+        ids = self.tokens(text)
+        if len(ids) != 1:
+            raise ValueError(f"{text!r} is {len(ids)} tokens")
+        return ids[0]
+
+
+def box_answer(box: Sequence[float], label: str, picture: tuple[int, int]) -> list[str | int]:
+    """The parts of `{"bbox_2d": …, "label": …}`. box: xyxy pixels of a picture of (height, width)."""
+    height, width = picture
+    x0, y0 = (round(value / GRID) * GRID for value in box[:2])
+    x1, y1 = (round(value / GRID) * GRID for value in box[2:])
+    x0, y0 = min(x0, width - GRID), min(y0, height - GRID)
+    x1, y1 = min(max(x1, x0 + GRID), width), min(max(y1, y0 + GRID), height)
+    parts: list[str | int] = ['{"', 'bbox_2d": [', x0, ", ", y0, ",", " ", x1, ", ", y1, "],", ' "label": "']
+    return [*parts, label, '"}']
+
+
+def window_answer(start_s: int, end_s: int) -> list[str | int]:
+    """The parts of `5s to 10s`."""
+    return [str(start_s), "s", " to ", str(end_s), "s"]
+
+
+NOT_FOUND: tuple[str, ...] = ("not found",)
