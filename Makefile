@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A stamp says that an installation was finished for this pyproject.toml; what is there already is not fetched again.
 DEV := $(VENV)/.installed-dev
-ROOMS := $(VENV)/.installed-rooms
+DEMO := $(VENV)/.installed-demo
 
 # Pinned and installed first: an unpinned torch may bring gigabytes of CUDA along.
 TORCH ?= torch==2.13.0
 # llama-cpp-python is built from source, and pip keeps the wheel: without GGML_NATIVE=OFF it would run on no other CPU.
 PORTABLE := -DGGML_NATIVE=OFF $(if $(filter x86_64,$(shell uname -m)),-DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON)
 PIP := CMAKE_ARGS="$${CMAKE_ARGS-$(PORTABLE)}" $(BIN)/python -m pip install --disable-pip-version-check -q
+# Said before a silence that looks like a fault.
+BUILDS := $(BIN)/python -c 'import llama_cpp' 2>/dev/null || \
+	echo "installing; llama.cpp is built from source the first time, 6 to 11 minutes on two cores (needs g++ and cmake)"
 
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
@@ -19,14 +22,14 @@ BENCH_ARGS ?=
 .PHONY: help demo test lint types bench clean
 
 help:
-	@echo "make demo    make a synthetic room, find an object in it, compare with the truth (demo_out/)"
+	@echo "make demo    make a synthetic room, ask three questions about it, compare with the truth (demo_out/)"
 	@echo "make test    run the tests            (PYTEST_ARGS='-k doctor' runs some)"
 	@echo "make lint    ruff: rules and layout"
 	@echo "make types   mypy --strict"
 	@echo "make bench   run every benchmark      (BENCH_ARGS=--quick shows only that they run)"
 	@echo "make clean   remove what the above have made, but not .venv and results"
 
-demo: $(ROOMS)
+demo: $(DEMO)
 	rm -rf demo_out
 	$(BIN)/scene-r1 demo --out demo_out
 
@@ -48,14 +51,15 @@ clean:
 	find runtime engines export benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(DEV): pyproject.toml $(BIN)/python
+	@$(BUILDS)
 	$(PIP) '$(TORCH)'
 	$(PIP) -e '.[dev]'
 	@touch $@
 
-# dev holds what rooms asks for.
-$(ROOMS): pyproject.toml $(BIN)/python
+# dev holds what demo asks for.
+$(DEMO): pyproject.toml $(BIN)/python
 	@if [ "$(DEV)" -nt pyproject.toml ]; then :; else \
-		$(PIP) -e '.[rooms]'; fi
+		$(BUILDS); $(PIP) -e '.[demo]'; fi
 	@touch $@
 
 # Made beside its place would not do (a venv knows its path), so a half-made one is removed.

@@ -19,6 +19,7 @@ from scene_r1.config import Config, load_config, with_options
 from scene_r1.rooms.commands.make import size_of
 from scene_r1.rooms.model.splits import SPLITS
 from scene_r1_engines.errors import BadConfig, BadInput
+from scene_r1_engines.nano import NANO
 from scene_r1_engines.reasoner import REASONERS
 
 
@@ -68,6 +69,8 @@ def config_of(args: argparse.Namespace) -> Config:
         if args.model is not None:
             raise BadConfig("--reasoner guess asks no model: leave --model out")
         return config
+    if args.model is None and args.reasoner != "openai":
+        args.model = NANO  # as everywhere; named, so that it stands among the options of the report
     reasoner = replace(config.reasoner, name=args.reasoner)
     if args.threads is not None:
         reasoner = replace(reasoner, threads=args.threads)
@@ -86,7 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--questions", type=int, default=6, metavar="N", help="of each room (default %(default)s)")
     parser.add_argument("--size", type=size_of, metavar="WxH", help="of both images (default 640x480)")
     parser.add_argument("--frames", type=int, metavar="N", help="of each room, over its walk (default 120)")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="a model folder of scene-r1-export")
+    parser.add_argument(
+        "--model", metavar="DIR", help="a model folder of scene-r1-export, or nano: the one that is here"
+    )
     parser.add_argument(
         "--reasoner",
         choices=[GUESS, *sorted(REASONERS)],

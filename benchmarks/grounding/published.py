@@ -37,7 +37,7 @@ def measure(args: argparse.Namespace, config: Config, report: Report) -> int:
     off_disk: dict[str, int] = {}
     failed: dict[str, str] = {}
     streamed = 0
-    opened = reasoner_of(config, None if args.model is None else str(args.model))
+    opened = reasoner_of(config, args.model)
     path = report.folder / "questions.jsonl"
     with (
         MemorySampler(report.folder / "telemetry.csv") as memory,

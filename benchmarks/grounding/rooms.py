@@ -67,7 +67,7 @@ def opened(
 ) -> Callable[[Replay], Reasoner]:
     """What opens the reasoner: the model that was named, or guesses where none was."""
     if args.reasoner != GUESS:
-        return reasoner_of(config, None if args.model is None else str(args.model))
+        return reasoner_of(config, args.model)
     answers: dict[str, list[str]] = {}
     for scene in scenes:
         for question in scene.questions:

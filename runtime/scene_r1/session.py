@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -21,8 +23,10 @@ from scene_r1.lift import Lifter
 from scene_r1.memory import Keyframe, SceneMemory
 from scene_r1.stream import kept_in_step
 from scene_r1.timings import Timings
-from scene_r1_engines.errors import BadConfig, BadInput, SceneR1Error
+from scene_r1_engines.errors import BadInput, SceneR1Error
 from scene_r1_engines.limits import Limits
+from scene_r1_engines.manifest import read_manifest
+from scene_r1_engines.nano import model_folder
 from scene_r1_engines.reasoner import Reasoner, open_reasoner
 from scene_r1_engines.segmenter import Segmenter, open_segmenter
 
@@ -78,10 +82,16 @@ class Session:
     """
 
     def __init__(
-        self, reasoner: Callable[[Replay], Reasoner], segmenter: Segmenter, config: Config | None = None
+        self,
+        reasoner: Callable[[Replay], Reasoner],
+        segmenter: Segmenter,
+        config: Config | None = None,
+        model: str = "",
     ) -> None:
-        """reasoner: opens the reasoner; it is given a Replay, for one that lives in a worker process."""
+        """reasoner: opens the reasoner; it is given a Replay, for one that lives in a worker process. model: the name
+        of what it runs, which every answer then says as its engine `model`."""
         self.config = config or Config()
+        self.model = model
         keyframes, memory = self.config.keyframes, self.config.memory
         self.selector = KeyframeSelector(keyframes.k, keyframes.selection, keyframes.observation)
         self.memory = SceneMemory(memory.max_bytes, memory.jpeg_quality)
@@ -146,7 +156,11 @@ class Session:
             self._mend()
         scene = Scene(self._wanted.keyframes, self._wanted.start_ns or 0, self.reasoner, self.segmenter, self.lifter)
         ask = find if task == "find" else in_words
-        return ask(question, limits or self.config.limits.from_now(), scene, clock)
+        answer = ask(question, limits or self.config.limits.from_now(), scene, clock)
+        if not self.model:
+            return answer
+        engine = {"reasoner": self.reasoner.name, "model": self.model, **answer.engine}
+        return replace(answer, engine=engine)
 
     def keyframes_again(self) -> Iterator[tuple[int, NDArray[np.uint8], float]]:
         """What the reasoner watches, in order of time; may be called from any thread."""
@@ -226,23 +240,29 @@ class Session:
         log.info("the reasoner failed, the stream goes on: %s", error)
 
 
-def open_session(config: Config, model: str | None = None) -> Session:
-    """A session with the engines that a configuration names. model: the model's folder, for the llama.cpp reasoner.
+def open_session(config: Config, model: str | os.PathLike[str] | None = None) -> Session:
+    """A session with the engines that a configuration names. model: the model's folder, for the llama.cpp reasoner;
+    None or "nano": Scene-R1 nano, which comes with the package.
 
     Raises BadConfig, MissingExtra, BadModelFile as the engines do.
     """
-    return Session(reasoner_of(config, model), open_segmenter(config.segmenter.name), config)
+    opened = reasoner_of(config, model)
+    return Session(opened, open_segmenter(config.segmenter.name), config, model_name(config, model))
 
 
-def reasoner_of(config: Config, model: str | None = None) -> Callable[[Replay], Reasoner]:
-    """What opens the reasoner that a configuration names, as Session takes it. Raises as `open_session`."""
+def model_name(config: Config, model: str | os.PathLike[str] | None = None) -> str:
+    """What the model calls itself: in its manifest, or as the server names it. Raises BadModelFile."""
+    wanted = config.reasoner
+    return wanted.server.model if wanted.name == "openai" else read_manifest(model_folder(model)).name
+
+
+def reasoner_of(config: Config, model: str | os.PathLike[str] | None = None) -> Callable[[Replay], Reasoner]:
+    """What opens the reasoner that a configuration names, as Session takes it. model, errors: as of `open_session`."""
     wanted = config.reasoner
     if wanted.name == "openai":
         settings = wanted.server.settings(config.keyframes.k, wanted.image_pixels)
         return lambda replay: open_reasoner(wanted.name, settings)
-    if model is None:
-        raise BadConfig(f"the reasoner {wanted.name} needs a model: name its folder with --model")
-    llama = wanted.llama(model, config.keyframes.k, config.limits.max_tokens)
+    llama = wanted.llama(os.fspath(model_folder(model)), config.keyframes.k, config.limits.max_tokens)
 
     def opened(replay: Replay) -> Reasoner:
         if wanted.isolation == "inline":

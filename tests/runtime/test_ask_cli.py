@@ -46,6 +46,7 @@ def checked(text: str) -> dict:
     assert (answer["status"] == "ok") == (answer["reason"] == "")
     assert 0.0 <= answer["confidence"] <= 1.0
     assert answer["engine"]["reasoner"] == "llama_cpp"
+    assert answer["engine"]["model"]
     for box in answer["boxes_2d"]:
         x0, y0, x1, y1 = box["xyxy"]
         assert 0.0 <= x0 < x1 <= 320.0
@@ -166,11 +167,6 @@ def test_what_cannot_be_asked_is_one_line_and_leaves_nothing(
     assert reason in said.err
     assert len(said.err.splitlines()) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["TAKEN"]
-
-
-def test_no_model_named_is_told_how_to_name_one(walk, capsys) -> None:
-    assert main(["ask", str(walk), QUESTION]) == 2
-    assert "--model" in capsys.readouterr().err
 
 
 def chat(monkeypatch: pytest.MonkeyPatch, walk: Path, model: Path, lines: bytes, *more: str) -> int:

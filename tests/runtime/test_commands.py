@@ -1,4 +1,4 @@
-"""`scene-r1` keyframes, inspect, convert, warmup and demo from end to end, and how commands end when they must."""
+"""`scene-r1` keyframes, inspect, convert and warmup from end to end, and how commands end when they must."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from tests.runtime.block_walk import FRAMES, record
 
-import scene_r1.demo
 from scene_r1.cli import main
 from scene_r1.config import load_config
 from scene_r1.files import check_output_folder, make_folder, write_text
@@ -177,30 +176,6 @@ def test_warmup_names_each_kernel_it_compiled(capsys) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[0] for line in lines} >= {"backproject", "keyframes", "registration", "reproject", "lift"}
     assert all(float(line.split()[1]) >= 0.0 and line.endswith(" s") for line in lines)
-
-
-def test_the_demo_finds_what_it_rendered_and_shows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    """The walk of the real demo, with every eighth of its frames."""
-    pytest.importorskip("trimesh")
-    pytest.importorskip("embreex")
-    monkeypatch.setattr(scene_r1.demo, "FRAMES", 13)
-    monkeypatch.setattr(scene_r1.demo, "RATE_HZ", 0.65)
-    out = tmp_path / "demo"
-    assert main(["demo", "--out", str(out), "--objects", "1", "--json"]) == 0
-    (found,) = last_line(capsys)["objects"]
-    assert found["status"] == "ok"
-    assert found["iou"] > 0.3
-    folder = out / found["name"].replace(" ", "-")
-    assert {"answer.json", "evidence.png", "object.ply"} <= {p.name for p in folder.iterdir()}
-    assert (out / "demo.png").read_bytes().startswith(b"\x89PNG")
-    assert main(["demo", "--out", str(out)]) == 2  # what was made is not made over
-    assert "is not empty" in capsys.readouterr().err
-
-
-def test_the_demo_refuses_a_place_that_is_a_file(tmp_path: Path, capsys) -> None:
-    (tmp_path / "taken").write_text("", encoding="utf-8")
-    assert main(["demo", "--out", str(tmp_path / "taken")]) == 2
-    assert "is not a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

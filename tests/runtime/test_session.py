@@ -317,7 +317,6 @@ def test_the_settings_of_the_reasoner_are_those_of_the_engine_with_the_same_defa
         (lambda: LimitsConfig(think_s=-1.0), "think_s"),
         (lambda: LimitsConfig(timeout_s=0.0), "timeout_s"),
         (lambda: LimitsConfig(settle_s=float("inf")), "settle_s"),
-        (lambda: open_session(Config()), "--model"),
         (lambda: open_session(Config(reasoner=ReasonerConfig(name="openai"))), "--url"),
     ],
 )

@@ -14,7 +14,7 @@ COMMANDS = {
     "keyframes": "which frames an online selection of k keeps, and how much of the room they cover",
     "inspect": "what is in a recording, and whether its poses and depth make sense",
     "convert": "write a recording in another format",
-    "demo": "make a synthetic room, find an object in it, compare with the truth",
+    "demo": "make a synthetic room, ask three questions about it, compare with the truth",
     "doctor": "what this machine has and lacks, and the command that mends it",
     "warmup": "compile the kernels now, so that the first frame need not wait",
 }

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from scene_r1.cli import viewing
-from scene_r1.cli.asking import add_options, effective, save, say, watch
+from scene_r1.cli.asking import add_options, effective, model_of, save, say, watch
 from scene_r1.files import check_output_folder
 from scene_r1.session import open_session
 from scene_r1.sources import open_source
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         check_output_folder(args.out)
     viewing.check(args)
-    with open_source(args.recording) as source, open_session(config, args.model) as session:
+    with open_source(args.recording) as source, open_session(config, model_of(args, config)) as session:
         start_ns = watch(source, session)
         answer = session.ask(question, task=args.task)
         say(answer)

@@ -22,6 +22,7 @@ from scene_r1.reasoner_config import ISOLATIONS
 from scene_r1.session import TASKS, Session
 from scene_r1.sources import FrameSource
 from scene_r1_engines.errors import BadConfig
+from scene_r1_engines.nano import NANO, nano_model
 from scene_r1_engines.reasoner import REASONERS
 
 Table = TypeVar("Table")
@@ -29,11 +30,12 @@ Table = TypeVar("Table")
 SERVER_ONLY = ("url", "model_name", "api_key_env")
 DEVICE_ONLY = ("model", "cache", "threads", "gpu_layers", "isolation")
 """Options that one reasoner has and the other has not."""
+NANO_ANSWERS = "model: Scene-R1 nano, trained on synthetic rooms only; --model FOLDER for another"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Every option but the recording and the question."""
-    parser.add_argument("--model", metavar="DIR", help="folder of the model, with its manifest")
+    parser.add_argument("--model", metavar="DIR", help="folder of the model (default nano: the one that is here)")
     parser.add_argument("--task", choices=TASKS, default="find", help="find a thing, or answer in words (default find)")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--out", metavar="DIR", help="write answer.json, object.ply, picture.png and config.toml there")
@@ -91,6 +93,18 @@ def effective(args: argparse.Namespace) -> Config:
     return replace(config, reasoner=reasoner, limits=limits)
 
 
+def model_of(args: argparse.Namespace, config: Config) -> str | None:
+    """The model that was named, for `open_session`. That it is nano is said on stderr: it knows synthetic rooms alone.
+
+    Raises BadModelFile where that is not there.
+    """
+    named: str | None = args.model
+    if config.reasoner.name != "openai" and named in (None, NANO):
+        nano_model()
+        print(NANO_ANSWERS, file=sys.stderr)
+    return named
+
+
 def watch(source: FrameSource, session: Session) -> int | None:
     """Stream a recording, then wait until the model has seen its keyframes. Raises BadRecording as the source does.
 
@@ -126,7 +140,7 @@ def say(answer: Answer) -> None:
         corners = " ".join(f"{v:.0f}" for v in box.xyxy)
         print(f"{'2D box':<9} frame {box.frame}: {corners} {printable(box.label)}")
     print(f"confidence {answer.confidence or 0.0:.2f}")
-    say_engines(answer)
+    say_engines(replace(answer, engine={role: printable(name) for role, name in answer.engine.items()}))
     for stage, ms in answer.timings_ms.items():
         indent = "  " if "." in stage else ""
         print(f"{'time':<9} {indent}{stage:<18} {ms:10.1f} ms")

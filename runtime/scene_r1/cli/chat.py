@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scene_r1.answer import Answer
 from scene_r1.cli import OK
-from scene_r1.cli.asking import add_options, effective, save, say, watch
+from scene_r1.cli.asking import add_options, effective, model_of, save, say, watch
 from scene_r1.files import check_output_folder
 from scene_r1.session import Session, Task, open_session
 from scene_r1.sources import open_source
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     config = effective(args)
     out = None if args.out is None else check_output_folder(args.out)
-    with open_source(args.recording) as source, open_session(config, args.model) as session:
+    with open_source(args.recording) as source, open_session(config, model_of(args, config)) as session:
         watch(source, session)
         for number, line in enumerate(_questions(), 1):
             folder = None if out is None else out / str(number)

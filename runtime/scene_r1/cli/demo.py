@@ -1,99 +1,119 @@
-"""`scene-r1 demo`: make a synthetic room, find objects in it, compare with the truth."""
+"""`scene-r1 demo`: a synthetic room as a recording, three questions about it in words, the answers beside the truth."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from scene_r1.answer import Answer
-from scene_r1.box import iou
-from scene_r1.cli import NOT_FOUND, OK
-from scene_r1.cli.locate import Found, find, say, write
+from scene_r1.cli import OK, viewing
+from scene_r1.cli.asking import model_of, watch
 from scene_r1.cli.progress import progress
-from scene_r1.config import Config
-from scene_r1.demo import FRAMES, Question, make_recording, questions
-from scene_r1.drawing import Exhibit, evidence_sheet, write_png
+from scene_r1.config import load_config
+from scene_r1.demo import (
+    GivenBox,
+    Judged,
+    Walked,
+    asked,
+    chosen,
+    given_boxes,
+    given_line,
+    lines,
+    sheet,
+    walk,
+    walk_through,
+)
+from scene_r1.drawing import write_png
 from scene_r1.files import check_output_folder
+from scene_r1.session import Session, open_session
+from scene_r1.sources import open_source
 from scene_r1.viewer import require_rerun, write_glb, write_rrd
 from scene_r1_engines.errors import BadInput, MissingExtra, OutputExists
 
 DEMO_SEED = 19
+"""A room of the test split: none that a model was trained in."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", default="demo_out", help="folder for all that it makes (demo_out)")
     parser.add_argument("--seed", type=int, default=DEMO_SEED, help=f"which room (default {DEMO_SEED})")
-    parser.add_argument("--objects", type=int, default=3, help="how many objects to ask about (default 3)")
+    parser.add_argument("--model", metavar="DIR", help="folder of the model (default nano: the one that is here)")
+    parser.add_argument("--config", metavar="FILE", help="settings in TOML")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.epilog = "Exit code 0: it ran to its end, however right the answers are."
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.objects < 1:
-        raise BadInput(f"--objects must be 1 or more, got {args.objects}")
+    config = load_config(args.config)
     out = check_output_folder(args.out)
-    recording = out / f"room-{args.seed}"
     if out.exists() and any(out.iterdir()):
         raise OutputExists(f"{out} is not empty: remove it or name another folder with --out")
-    print(f"Rendering {FRAMES} frames of a synthetic room (seed {args.seed}) into {recording}", file=sys.stderr)
-    with progress("rendering", FRAMES) as advance:
-        room = make_recording(recording, args.seed, lambda _: advance())
-    asked = questions(room, args.objects)
-    if not asked:
-        raise BadInput(f"no object of room {args.seed} is seen well enough to ask about: try another --seed")
-    answers = []
-    exhibits = []
-    every: list[Found] = []
-    for question in asked:
-        corners = " ".join(f"{v:g}" for v in question.xyxy)
-        print(f"\n{question.name}: scene-r1 locate {recording} --frame {question.frame} --xyxy {corners}")
-        found = find(str(recording), question.frame, question.xyxy, Config())
-        every.append(found)
-        answer = found.answer
-        say(answer)
-        print(f"{'truth':<9} {_compared(answer, question)}")
-        write(out / question.name.replace(" ", "-"), answer, found.evidence, Config())
-        answers.append(_as_json(answer, question))
-        view = answer.evidence[0]
-        caption = f"{question.name}: {_compared(answer, question)}"
-        exhibits.append(Exhibit(found.evidence[0], view.xyxy, view.mask, answer.box_3d, caption, question.truth))
-    write_png(out / "demo.png", evidence_sheet(exhibits))
-    print(f"\nPictures: {out / 'demo.png'}, and evidence.png in each object's folder. Camera and room are simulated.")
-    print(f"In 3D, with the first object: {_show(out, every[0])}")
+    with open_session(config, model_of(args, config)) as session:  # first: what it lacks is known before the rendering
+        print(f"rendering {walk.FRAMES} frames of a synthetic room into {out}", file=sys.stderr)
+        with progress("rendering", walk.FRAMES) as advance:
+            walked = walk_through(out, args.seed, advance)
+        print(_about(walked, session))
+        with open_source(walked.path) as source:
+            start_ns = watch(source, session)
+        if not len(session.memory):
+            raise BadInput(f"no frame of {walked.path} became a keyframe: try another --seed")
+        judged = []
+        for number, question in enumerate(chosen(walked.questions), 1):
+            judged.append(asked(session, question))
+            print("\n" + "\n".join(lines(number, judged[-1])), flush=True)
+        given = list(given_boxes(session, [one.question for one in judged]))
+        if given:
+            masks = session.segmenter.name
+            print(f"\nThe same things with their true 2D box given, so without the model (masks by {masks}):")
+            print("\n".join(given_line(one) for one in given))
+        write_png(out / "demo.png", sheet(session, judged, given))
+        print(f"\n{_summary(judged, given)}\n")
+        print(f"Picture: {out / 'demo.png'}")
+        print(f"In 3D: {_show(out, judged, session, start_ns)}")
+        print(f'Ask on: scene-r1 ask {walked.path} "where is ...?"', flush=True)
     if args.json:
-        print(json.dumps({"seed": args.seed, "objects": answers}))
-    return OK if all(answer["status"] == "ok" for answer in answers) else NOT_FOUND
+        print(json.dumps(_as_json(walked, session, judged, given)))
+    return OK
 
 
-def _show(out: Path, found: Found) -> str:
-    """Write what 3D viewers open; returns which files there are, in words."""
-    write_glb(out / "demo.glb", found.showing)
+def _about(walked: Walked, session: Session) -> str:
+    learnt = " (no model learns in those)" if walked.split == "test" else ""
+    return (
+        f"Room {walked.seed} of the {walked.split} rooms{learnt}: a walk of {walked.duration_s:.0f} s, written to "
+        f"{walked.path}\nand read back from there. Camera and room are simulated. Model: {session.model}."
+    )
+
+
+def _summary(judged: Sequence[Judged], given: Sequence[GivenBox]) -> str:
+    right = sum(one.right for one in judged)
+    seconds = max((one.seconds for one in judged), default=0.0)
+    told = f"{right} of {len(judged)} answers right (a box is from IoU 0.25 on), the slowest in {seconds:.1f} s"
+    return told + (f"; with 2D boxes given {sum(one.right for one in given)} of {len(given)}." if given else ".")
+
+
+def _show(out: Path, judged: Sequence[Judged], session: Session, start_ns: int | None) -> str:
+    """Write what 3D viewers open, of the first answer that has a box, else of the first; says which files."""
+    first = next((one for one in judged if one.answer.box_3d is not None), judged[0])
+    showing = viewing.remembered(first.answer, session.memory, start_ns, first.question.text)
+    write_glb(out / "demo.glb", showing)
     try:
         require_rerun()
     except MissingExtra as error:
         return f"{out / 'demo.glb'} (no demo.rrd: {error})"
-    write_rrd(out / "demo.rrd", found.showing)
-    return f"{out / 'demo.glb'} and {out / 'demo.rrd'} (scene, box and keyframes)"
+    write_rrd(out / "demo.rrd", showing)
+    return f"{out / 'demo.glb'} and {out / 'demo.rrd'} (keyframes and the answer to {first.question.text!r})"
 
 
-def _compared(answer: Answer, question: Question) -> str:
-    box = answer.box_3d
-    if box is None:
-        return "not found"
-    off = float(np.linalg.norm(np.subtract(box.center, question.truth.center)))
-    return f"IoU {iou(box, question.truth):.2f}, centre {off * 100:.1f} cm off"
-
-
-def _as_json(answer: Answer, question: Question) -> dict[str, object]:
-    box = answer.box_3d
+def _as_json(
+    walked: Walked, session: Session, judged: Sequence[Judged], given: Sequence[GivenBox]
+) -> dict[str, object]:
     return {
-        "name": question.name,
-        "frame": question.frame,
-        "xyxy": list(question.xyxy),
-        "truth": question.truth.to_json(),
-        "iou": None if box is None else round(iou(box, question.truth), 4),
-        **answer.to_json(),
+        "seed": walked.seed,
+        "split": walked.split,
+        "recording": str(walked.path),
+        "model": session.model,
+        "questions": [one.to_json() for one in judged],
+        "given_box": [one.to_json() for one in given],
     }

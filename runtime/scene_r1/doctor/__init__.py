@@ -28,6 +28,7 @@ EXAMINATIONS: tuple[tuple[str, bool, Examination], ...] = (
     ("video devices", False, camera.video_devices),
     ("onnxruntime", False, extras.onnxruntime),
     ("llama_cpp", False, extras.llama_cpp),
+    ("nano", False, extras.nano),
     ("tensorrt", False, extras.tensorrt),
     ("torch", False, extras.torch),
     ("numba_cuda", False, extras.numba_cuda),

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from scene_r1 import machine
 from scene_r1.doctor.check import Check
 from scene_r1.doctor.probes import Probes, ask_python
+from scene_r1_engines.errors import BadModelFile
+from scene_r1_engines.nano import nano_model
+from scene_r1_engines.vouch import vouch
 
 ONNXRUNTIMES = r"onnxruntime(-[a-z0-9]+)*"
 NOT_RUNTIMES = ("onnxruntime-extensions", "onnxruntime-genai", "onnxruntime-tools", "onnxruntime-training-cpu")
@@ -33,6 +36,23 @@ def onnxruntime(probes: Probes) -> Iterable[Check]:
 
 def llama_cpp(probes: Probes) -> Iterable[Check]:
     yield _imports(probes, "llama_cpp", extra("vlm"))
+
+
+def nano(probes: Probes) -> Iterable[Check]:
+    """The model that comes with the package: are its files there, and are they what its manifest says?"""
+    again = "pip install --force-reinstall --no-deps scene-r1-edge  # or in a checkout: git checkout engines"
+    try:
+        folder = nano_model()
+    except BadModelFile as error:
+        yield Check("nano", "missing", str(error), again)
+        return
+    try:
+        found = vouch(folder)
+    except BadModelFile as error:
+        yield Check("nano", "broken", str(error), again)
+        return
+    size = (found.manifest.text.bytes + found.manifest.mmproj.bytes) / 1e6
+    yield Check("nano", "ok", f"{found.manifest.name}, {size:.1f} MB, trained on synthetic rooms only")
 
 
 def tensorrt(probes: Probes) -> Iterable[Check]:
