@@ -20,7 +20,12 @@ def export_nano(checkpoint: Path, out: Path, quantize: str | None = "Q8_0", llam
         inner = folder / "exported"
         made = export_vlm(
             VlmExport(
-                checkpoint, inner, quantize=quantize, mmproj_quantize=quantize, name="Scene-R1 nano", llama_cpp=llama_cpp
+                checkpoint,
+                inner,
+                quantize=quantize,
+                mmproj_quantize=quantize,
+                name="Scene-R1 nano",
+                llama_cpp=llama_cpp,
             )
         )
         for file in inner.iterdir():

@@ -9,6 +9,7 @@ from typing import Literal
 from tokenizers import Tokenizer
 
 from scene_r1_engines.manifest import TimeRules
+from scene_r1_export.rewards import Truth
 
 Task = Literal["when", "where", "answer"]
 WHEN = "When is it seen? {question}"
@@ -17,8 +18,22 @@ ANSWER = "Answer: {question}"
 TIME = TimeRules(encoding="text", text="{seconds:.0f}s: ")
 OPENING = "<|im_start|>user\n"
 CLOSING = "<|im_end|>\n<|im_start|>assistant\n"
+FIXED = 0.2
+"""Weight in the loss of what the runtime writes for the model: it must know it only where nobody does."""
 GRID = 4
 """Pixels: the coordinates that it is taught are multiples of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question and its right answer. thought: None where it is answered without thinking. answer: texts, and
+    coordinates as int, cut as the runtime's scripts cut them. truth: what an answer is judged by."""
+
+    task: Task
+    question: str
+    thought: str | None
+    answer: tuple[str | int, ...]
+    truth: Truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +80,9 @@ class Language:
         template = {"when": WHEN, "where": WHERE, "answer": ANSWER}[task]
         return [*self.tokens(template.replace("{question}", question)), *self.closing]
 
-    def said(self, task: Task, question: str, thought: str | None, answer: Sequence[str | int]) -> Said:
-        """A whole exchange. thought: None for an answer without thinking. answer: texts, and coordinates as int; they
-        are cut as the runtime's scripts cut them."""
-        ids = self.asked(task, question)
+    def said(self, exchange: Exchange) -> Said:
+        """The tokens of a whole exchange."""
+        ids = self.asked(exchange.task, exchange.question)
         learn = len(ids)
         weights = [0.0] * learn
         places: list[int] = []
@@ -77,21 +91,21 @@ class Language:
             ids.extend(new)
             weights.extend([weight] * len(new))
 
-        if thought is None:
-            put(self.tokens("<think></think>"), 0.0)
+        put(self.tokens("<think>"), FIXED)
+        if exchange.thought is None:
+            put(self.tokens("</think>"), 0.0)
         else:
-            put(self.tokens("<think>"), 0.0)
-            put(self.tokens(thought), 1.0)
+            put(self.tokens(exchange.thought), 1.0)
             put(self.tokens("</think>"), 1.0)
-        put(self.tokens("<answer>"), 0.0)
-        for part in answer:
+        put(self.tokens("<answer>"), FIXED)
+        for part in exchange.answer:
             if isinstance(part, int):
                 places.append(len(ids))
                 put([self.numbers[part]], 1.0)
             else:
                 put(self.tokens(part), 1.0)
         put(self.tokens("</answer>"), 1.0)
-        put([self.end], 0.2)
+        put([self.end], FIXED)
         return Said(ids, learn, weights, tuple(places))
 
     def _one(self, text: str) -> int:
@@ -101,20 +115,19 @@ class Language:
         return ids[0]
 
 
-def box_answer(box: Sequence[float], label: str, picture: tuple[int, int]) -> list[str | int]:
+def box_answer(box: Sequence[float], label: str, picture: tuple[int, int]) -> tuple[str | int, ...]:
     """The parts of `{"bbox_2d": …, "label": …}`. box: xyxy pixels of a picture of (height, width)."""
     height, width = picture
     x0, y0 = (round(value / GRID) * GRID for value in box[:2])
     x1, y1 = (round(value / GRID) * GRID for value in box[2:])
     x0, y0 = min(x0, width - GRID), min(y0, height - GRID)
     x1, y1 = min(max(x1, x0 + GRID), width), min(max(y1, y0 + GRID), height)
-    parts: list[str | int] = ['{"', 'bbox_2d": [', x0, ", ", y0, ",", " ", x1, ", ", y1, "],", ' "label": "']
-    return [*parts, label, '"}']
+    return ('{"', 'bbox_2d": [', x0, ", ", y0, ",", " ", x1, ", ", y1, "],", ' "label": "', label, '"}')
 
 
-def window_answer(start_s: int, end_s: int) -> list[str | int]:
+def window_answer(start_s: int, end_s: int) -> tuple[str | int, ...]:
     """The parts of `5s to 10s`."""
-    return [str(start_s), "s", " to ", str(end_s), "s"]
+    return (str(start_s), "s", " to ", str(end_s), "s")
 
 
 NOT_FOUND: tuple[str, ...] = ("not found",)

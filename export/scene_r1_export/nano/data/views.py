@@ -140,5 +140,3 @@ def centers(rows: int, columns: int, step: int) -> NDArray[np.float32]:
     """(rows * columns, 2) float32 xy of the middles of the squares."""
     y, x = np.mgrid[:rows, :columns]
     return np.asarray((np.stack((x.ravel(), y.ravel()), axis=1) + 0.5) * step, np.float32)
-
-

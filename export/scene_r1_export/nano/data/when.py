@@ -11,14 +11,13 @@ from scene_r1.rooms.questions.naming import listed
 from scene_r1_export.nano.data.shard import Asked, Named, RoomShard, Thing
 from scene_r1_export.nano.data.sights import Picture
 from scene_r1_export.nano.data.where import SILENT, ask, meant
-from scene_r1_export.nano.words import NOT_FOUND, TIME, Language, Said, window_answer
+from scene_r1_export.nano.words import NOT_FOUND, TIME, Exchange, window_answer
+from scene_r1_export.rewards import AnswerTruth, WhenTruth
 
 SECONDS = TIME.text.removesuffix(": ")
 
 
-def about_walk(
-    room: RoomShard, pictures: Sequence[Picture], language: Language, count: int, rng: np.random.Generator
-) -> list[Said]:
+def about_walk(room: RoomShard, pictures: Sequence[Picture], count: int, rng: np.random.Generator) -> list[Exchange]:
     """Up to `count` exchanges about these pictures of a walk, in order of time."""
     things = {thing.id: thing for thing in room.things}
     windows = {asked.target: asked.windows_s for asked in room.questions if asked.target is not None}
@@ -29,13 +28,13 @@ def about_walk(
             thing = things[target]
             if sum((o.name, o.color) == (thing.name, thing.color) for o in room.things) == 1:
                 question = ask(Noun(thing.name, thing.color), rng)
-                said.append(when(pictures, target, windows[target], question, f"the {name(thing)}", things, language, rng))
+                said.append(when(pictures, target, windows[target], question, f"the {name(thing)}", things, rng))
                 continue
         asked = room.questions[int(rng.integers(len(room.questions)))]
         if asked.task == "find":
-            said.append(when(pictures, asked.target, asked.windows_s, asked.text, meant(asked), things, language, rng))
+            said.append(when(pictures, asked.target, asked.windows_s, asked.text, meant(asked), things, rng))
         else:
-            answered = answer(asked, pictures, things, language, rng)
+            answered = answer(asked, pictures, things, rng)
             said += [] if answered is None else [answered]
     return said
 
@@ -47,11 +46,11 @@ def when(
     question: str,
     it: str,
     things: dict[int, Thing],
-    language: Language,
     rng: np.random.Generator,
-) -> Said:
+) -> Exchange:
     """The exchange about when a thing is seen: in the best stretch of which there are pictures."""
     silent = rng.random() < SILENT
+    first, last = round(pictures[0].seconds), round(pictures[-1].seconds)
     shown = [picture.seconds for picture in pictures if target is not None and picture.clearly(target)]
     for start, end in windows_s:
         inside = [seconds for seconds in shown if start - 0.5 <= seconds <= end + 0.5]
@@ -59,17 +58,17 @@ def when(
             continue
         thing = things[target]
         thought = f"It is the {name(thing)}, in view at {listed([SECONDS.format(seconds=s) for s in inside])}."
-        last = round(max(picture.seconds for picture in pictures))
-        first = round(min(picture.seconds for picture in pictures))
         begin = min(max(round(start), first), max(last - 1, 0))
         finish = max(min(round(end), max(last, begin + 1)), begin + 1)
-        return language.said("when", question, None if silent else thought, window_answer(begin, finish))
-    return language.said("when", question, None if silent else f"I do not see {it}.", NOT_FOUND)
+        truth = WhenTruth(tuple(windows_s), pictures[0].seconds, max(last, begin + 1))
+        return Exchange("when", question, None if silent else thought, window_answer(begin, finish), truth)
+    truth = WhenTruth((), pictures[0].seconds, max(last, first + 1))
+    return Exchange("when", question, None if silent else f"I do not see {it}.", NOT_FOUND, truth)
 
 
 def answer(
-    asked: Asked, pictures: Sequence[Picture], things: dict[int, Thing], language: Language, rng: np.random.Generator
-) -> Said | None:
+    asked: Asked, pictures: Sequence[Picture], things: dict[int, Thing], rng: np.random.Generator
+) -> Exchange | None:
     """The exchange about a question that words answer; None where these pictures do not show enough of it."""
     thought = ""
     if asked.kind in ("count", "color", "existence"):
@@ -80,7 +79,9 @@ def answer(
         wanted = {"count": int(asked.answer) if asked.answer.isdigit() else 0, "color": 1}
         if asked.kind == "count" and len(shown) != wanted["count"]:
             return None
-        if (asked.kind == "color" and not shown) or (asked.kind == "existence" and bool(shown) != (asked.answer == "yes")):
+        if (asked.kind == "color" and not shown) or (
+            asked.kind == "existence" and bool(shown) != (asked.answer == "yes")
+        ):
             return None
         if asked.kind == "color" and shown[0][0].color != asked.answer:
             return None
@@ -93,7 +94,8 @@ def answer(
         told = [f"the {called(anchor)} at {SECONDS.format(seconds=seconds)}" for anchor, seconds in parts]
         thought = f"I see {listed(told)}." if told else "I look at the walls."
     silent = rng.random() < SILENT
-    return language.said("answer", asked.text, None if silent else thought, [asked.answer])
+    truth = AnswerTruth(asked.answer, asked.answer_kind)  # type: ignore[arg-type]
+    return Exchange("answer", asked.text, None if silent else thought, (asked.answer,), truth)
 
 
 def first(id: int, pictures: Sequence[Picture]) -> float | None:

@@ -12,7 +12,8 @@ from scene_r1.rooms.questions import phrases
 from scene_r1.rooms.questions.meaning import Meaning, Noun
 from scene_r1_export.nano.data.shard import Asked, Thing
 from scene_r1_export.nano.data.sights import Picture, Sight
-from scene_r1_export.nano.words import NOT_FOUND, Language, Said, box_answer
+from scene_r1_export.nano.words import NOT_FOUND, Exchange, box_answer
+from scene_r1_export.rewards import WhereTruth
 
 OF_THE_ROOM = 0.35
 """How often a question is one about the whole room, relations among them."""
@@ -21,20 +22,18 @@ SILENT = 0.25
 """How often it is answered without thinking."""
 
 
-def where(
-    picture: Picture, asked: Sequence[Asked], language: Language, count: int, rng: np.random.Generator
-) -> list[Said]:
+def where(picture: Picture, asked: Sequence[Asked], count: int, rng: np.random.Generator) -> list[Exchange]:
     """Up to `count` exchanges about a picture, different ones. asked: the find questions of its room."""
     objects = [sight for sight in picture.sights if sight.thing.kind == "object"]
     said = []
     for _ in range(count):
         draw = rng.random()
         if draw < OF_THE_ROOM and asked:
-            said.append(_of_room(picture, asked[int(rng.integers(len(asked)))], language, rng))
+            said.append(_of_room(picture, asked[int(rng.integers(len(asked)))], rng))
         elif draw < OF_THE_ROOM + ABSENT or not any(sight.clear for sight in objects):
-            said.append(_absent(picture, objects, language, rng))
+            said.append(_absent(picture, objects, rng))
         else:
-            said.append(_present(picture, objects, language, rng))
+            said.append(_present(picture, objects, rng))
     return said
 
 
@@ -53,7 +52,7 @@ def ask(noun: Noun, rng: np.random.Generator) -> str:
     return phrases.sentence(phrases.FIND[int(rng.integers(len(phrases.FIND)))], noun, it=it)
 
 
-def _present(picture: Picture, objects: Sequence[Sight], language: Language, rng: np.random.Generator) -> Said:
+def _present(picture: Picture, objects: Sequence[Sight], rng: np.random.Generator) -> Exchange:
     clear = [sight for sight in objects if sight.clear]
     one = clear[int(rng.integers(len(clear)))]
     thing = one.thing
@@ -63,11 +62,11 @@ def _present(picture: Picture, objects: Sequence[Sight], language: Language, rng
     if sum(sight.thing.color == thing.color for sight in objects) == 1:
         nouns.append(Noun(None, thing.color))
     if sum((sight.thing.name, sight.thing.color) == (thing.name, thing.color) for sight in objects) > 1:
-        return _absent(picture, objects, language, rng)
-    return found(picture, one, ask(nouns[int(rng.integers(len(nouns)))], rng), language, rng)
+        return _absent(picture, objects, rng)
+    return found(picture, one, ask(nouns[int(rng.integers(len(nouns)))], rng), rng)
 
 
-def _absent(picture: Picture, objects: Sequence[Sight], language: Language, rng: np.random.Generator) -> Said:
+def _absent(picture: Picture, objects: Sequence[Sight], rng: np.random.Generator) -> Exchange:
     shapes, colors = {sight.thing.name for sight in objects}, {sight.thing.color for sight in objects}
     there = {(sight.thing.name, sight.thing.color) for sight in objects}
     furniture = {sight.thing.name for sight in picture.sights if sight.thing.kind != "object"}
@@ -85,14 +84,14 @@ def _absent(picture: Picture, objects: Sequence[Sight], language: Language, rng:
         if color not in colors:
             nouns.append(Noun(None, color))
     noun = nouns[int(rng.integers(len(nouns)))]
-    return missing(ask(noun, rng), phrases.the(noun), language, rng)
+    return missing(picture, ask(noun, rng), phrases.the(noun), rng)
 
 
-def _of_room(picture: Picture, asked: Asked, language: Language, rng: np.random.Generator) -> Said:
+def _of_room(picture: Picture, asked: Asked, rng: np.random.Generator) -> Exchange:
     sight = picture.of(asked.target)
     if sight is not None and asked.target is not None:
-        return found(picture, sight, asked.text, language, rng)
-    return missing(asked.text, meant(asked), language, rng)
+        return found(picture, sight, asked.text, rng)
+    return missing(picture, asked.text, meant(asked), rng)
 
 
 def meant(asked: Asked) -> str:
@@ -106,16 +105,18 @@ def meant(asked: Asked) -> str:
     return phrases.described(meaning, 0)
 
 
-def found(picture: Picture, sight: Sight, question: str, language: Language, rng: np.random.Generator) -> Said:
+def found(picture: Picture, sight: Sight, question: str, rng: np.random.Generator) -> Exchange:
     """The exchange about a thing that is in the picture."""
     thing = sight.thing
     support = next((other.thing for other in picture.sights if other.thing.id == thing.support), None)
     thought = f"It is the {described(thing, picture, support)}." if rng.random() >= SILENT else None
     answer = box_answer(sight.box, f"{thing.color} {thing.name}", picture.image.shape[:2])
-    return language.said("where", question, thought, answer)
+    height, width = picture.image.shape[:2]
+    return Exchange("where", question, thought, answer, WhereTruth(sight.box, width, height))
 
 
-def missing(question: str, it: str, language: Language, rng: np.random.Generator) -> Said:
+def missing(picture: Picture, question: str, it: str, rng: np.random.Generator) -> Exchange:
     """The exchange about a thing that is not."""
     thought = f"I do not see {it}." if rng.random() >= SILENT else None
-    return language.said("where", question, thought, NOT_FOUND)
+    height, width = picture.image.shape[:2]
+    return Exchange("where", question, thought, NOT_FOUND, WhereTruth(None, width, height))

@@ -39,6 +39,7 @@ class Sizes:
         return self.picture[0] // CELL, self.picture[1] // CELL
 
 
+NANO = Sizes()
 TINY = Sizes(
     picture=(84, 112),
     vision_width=32,

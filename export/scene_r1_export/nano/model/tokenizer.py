@@ -14,7 +14,8 @@ from scene_r1_export.fixtures.chat_template import WITHOUT_DEFAULT_SYSTEM
 from scene_r1_export.fixtures.tokenizer import SPECIAL
 
 SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """How Llama 3 cuts text into words. Qwen's cuts numbers into digits, and a coordinate is to be one token here."""
 PRE_TOKENIZER = "llama-bpe"
@@ -22,7 +23,8 @@ PRE_TOKENIZER = "llama-bpe"
 MOST_NUMBER = 999
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 MARKS = (
-    "\n", " ", ".", ",", ":", ";", "?", "!", "'", '"', "[", "]", "{", "}", '{"', '"}', '":', '],', ': [', ' [', ' "', '",',
+    "\n", " ", ".", ",", ":", ";", "?", "!", "'", '"', "[", "]", "{", "}", '{"', '"}', '":', '],', ': [', ' [', ' "',
+    '",',
     " (", ")", "-", "/", ".\n", "?\n",
 )  # fmt: skip
 """Of questions and of JSON."""

@@ -25,7 +25,7 @@ from scene_r1_export.nano.model.vision import embed_pictures
 from scene_r1_export.nano.train.optimizer import Optimizer, share_of_rate
 from scene_r1_export.nano.train.packing import pack, together
 from scene_r1_export.nano.train.speaking import PlaceHead, Seen, states_of, word_losses
-from scene_r1_export.nano.words import Language, Said
+from scene_r1_export.nano.words import Exchange, Language
 
 HALF_WAY = 2
 """The layer after which a picture's token is asked where it is."""
@@ -117,7 +117,12 @@ class Teacher:
         groups, said = self._walks(made, rng) if walk else self._single(made, rng)
         batch = together(
             [
-                pack(self.language, [p.seconds if walk else None for p in group], self.sizes.cells, exchanges)
+                pack(
+                    self.language,
+                    [p.seconds if walk else None for p in group],
+                    self.sizes.cells,
+                    [self.language.said(one) for one in exchanges],
+                )
                 for group, exchanges in zip(groups, said, strict=True)
             ]
         )
@@ -131,27 +136,29 @@ class Teacher:
         total = (loss * weight).sum() / weight.sum() + 0.3 * of_place
         name = "walk" if walk else "one"
         told = {
-            f"{name}_words": float(loss[~place].mean()),
+            f"{name}_words": float(loss[~place].detach().mean()),
             f"{name}_right": float(right[~place].float().mean()),
             "place_iou": overlap,
         }
         if place.any():
-            told["coordinates"] = float(loss[place].mean())
+            told["coordinates"] = float(loss[place].detach().mean())
         return total, told
 
     def _single(
         self, made: LanguageTraining, rng: np.random.Generator
-    ) -> tuple[list[list[Picture]], list[list[Said]]]:
+    ) -> tuple[list[list[Picture]], list[list[Exchange]]]:
         groups, said = [], []
         for _ in range(made.pictures):
             room = self.rooms[int(rng.integers(len(self.rooms)))]
             picture = picture_of(room, int(rng.integers(len(room.images))), self.sizes.picture, rng)
             asked = [one for one in room.questions if one.task == "find"]
             groups.append([picture])
-            said.append(where(picture, asked, self.language, made.questions, rng))
+            said.append(where(picture, asked, made.questions, rng))
         return groups, said
 
-    def _walks(self, made: LanguageTraining, rng: np.random.Generator) -> tuple[list[list[Picture]], list[list[Said]]]:
+    def _walks(
+        self, made: LanguageTraining, rng: np.random.Generator
+    ) -> tuple[list[list[Picture]], list[list[Exchange]]]:
         groups, said = [], []
         left = made.pictures
         while left > 0:
@@ -161,7 +168,7 @@ class Teacher:
             count = len(held) if rng.random() < 0.3 else int(rng.integers(made.fewest, made.most + 1))
             chosen = np.sort(rng.permutation(held)[:count])
             pictures = [picture_of(room, int(index), self.sizes.picture) for index in chosen]
-            exchanges = about_walk(room, pictures, self.language, made.questions, rng)
+            exchanges = about_walk(room, pictures, made.questions, rng)
             if exchanges:
                 groups.append(pictures)
                 said.append(exchanges)
@@ -192,6 +199,4 @@ def seen_by(pictures: Sequence[Picture], sizes: Sizes) -> Seen:
             kind[n, wins] = kind_number(sight.thing.name)
             color[n, wins] = color_number(sight.thing.color) if is_object else -1
             box[n, wins] = (x0 / width, y0 / height, x1 / width, y1 / height)
-    return Seen(
-        torch.from_numpy(kind.ravel()), torch.from_numpy(color.ravel()), torch.from_numpy(box.reshape(-1, 4))
-    )
+    return Seen(torch.from_numpy(kind.ravel()), torch.from_numpy(color.ravel()), torch.from_numpy(box.reshape(-1, 4)))

@@ -74,7 +74,6 @@ def pack(language: Language, seconds: Sequence[float | None], grid: tuple[int, i
     begin = at
     for number, one in enumerate(said, start=1):
         at = begin
-        first = len(ids)
         put(one.ids)
         part += [number] * len(one.ids)
         weight += one.weights
@@ -82,7 +81,6 @@ def pack(language: Language, seconds: Sequence[float | None], grid: tuple[int, i
         for where in one.places:
             marked[where] = True
         places += marked
-        assert first + len(one.ids) == len(ids)
     return Packed(
         np.array(ids),
         np.concatenate(blocks, axis=1),

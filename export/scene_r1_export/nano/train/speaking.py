@@ -49,7 +49,7 @@ class PlaceHead(nn.Module):
         loss = loss + 8.0 * functional.smooth_l1_loss(box[shown], seen.box[shown], beta=0.02)
         loss = loss + (1.0 - overlap).mean()
         objects = named[shown]
-        return loss, float(overlap[objects].mean()) if objects.any() else 0.0
+        return loss, float(overlap[objects].detach().mean()) if objects.any() else 0.0
 
 
 def states_of(model: Any, batch: Batch, pictures: Tensor) -> list[Tensor]:

@@ -37,7 +37,9 @@ class VisionTraining:
     seed: int = 0
 
 
-def train_vision(visual: Any, views: Views, scale: float, made: VisionTraining, state: Path, say: Callable[[str], None]) -> None:
+def train_vision(
+    visual: Any, views: Views, scale: float, made: VisionTraining, state: Path, say: Callable[[str], None]
+) -> None:
     """Train until `steps`, from where the file `state` was left, or from the beginning. scale: of a whole view in the
     picture that the model is given."""
     patch_head = DenseHead(visual.config.hidden_size)

@@ -1,0 +1,72 @@
+"""`train`: the vision tower, then language about one picture, then, past the gate, about whole walks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from scene_r1_engines.errors import BadInput
+from scene_r1_export.nano.commands.data import BLOCK, make
+from scene_r1_export.nano.commands.eval import told
+from scene_r1_export.nano.data.views import Views
+from scene_r1_export.nano.run import Run
+from scene_r1_export.nano.train.evaluate import evaluate, figures
+from scene_r1_export.nano.train.language import LanguageTraining, Teacher
+from scene_r1_export.nano.train.vision import VisionTraining, train_vision
+
+GATE = "box IoU >= 0.5"
+LEAST = 0.5
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--vision", type=int, default=3000, metavar="STEPS", help="of the vision tower (3000)")
+    parser.add_argument("--one", type=int, default=2500, metavar="STEPS", help="then about one picture (2500)")
+    parser.add_argument("--walks", type=int, default=1500, metavar="STEPS", help="then about walks as well (1500)")
+    parser.add_argument("--past-gate", action="store_true", help="go on to walks however well boxes are found")
+
+
+def run(args: argparse.Namespace) -> int:
+    begun = Run.begin(Path(args.run), args.smoke)
+    if args.smoke:
+        args.vision, args.one, args.walks, args.past_gate = 2, 2, 2, True
+        for split in ("train", "val"):
+            make(begun, split, BLOCK, 1, 1, True)
+    _vision(begun, args)
+    rooms = begun.rooms("train")
+    language = begun.language(rooms)
+    model = begun.model(language, None if begun.state("language").exists() else "vision")
+    teacher = Teacher(model, begun.sizes, language, rooms, begun.state("language"))
+    with begun.log("language") as say:
+        one = LanguageTraining(args.one, see=True)
+        one = replace(one, pictures=2, questions=2, fewest=2, most=3) if args.smoke else one
+        teacher.train(one, say)
+    if teacher.step == args.one:
+        judged = evaluate(model, begun.sizes, language, begun.rooms("val"), 0, 1 if args.smoke else 60)
+        reached = figures(judged)
+        with begun.log("evaluations") as say:
+            say(json.dumps({"after": "one", "step": teacher.step, **told(reached)}))
+        if (GATE not in reached or reached[GATE].mean < LEAST) and not args.past_gate:
+            raise BadInput(
+                f"the gate is closed: {GATE} of single pictures is {reached[GATE].mean if GATE in reached else 0:.2f}, "
+                f"below {LEAST}: train longer with --one, or go on anyway with --past-gate"
+            )
+    with begun.log("language") as say:
+        teacher.train(
+            replace(one, steps=args.one + args.walks, walks=0.5, fall_from=args.one + args.walks * 2 // 3), say
+        )
+    return 0
+
+
+def _vision(begun: Run, args: argparse.Namespace) -> None:
+    views = Views(begun.data("train"))
+    if views.refresh() == 0:
+        raise BadInput(f"{begun.data('train')} holds no rooms: run `data` first")
+    rooms = begun.rooms("val" if args.smoke else "train")[:1]
+    model = begun.model(begun.language(begun.rooms("train") if args.smoke else rooms))
+    scale = begun.sizes.picture[1] / views.views[0].instance.shape[1]
+    made = VisionTraining(args.vision)
+    made = replace(made, batch=2, side=112, zoom=(1.0, 1.2)) if args.smoke else made
+    with begun.log("vision") as say:
+        train_vision(model.model.visual, views, scale, made, begun.state("vision"), say)
