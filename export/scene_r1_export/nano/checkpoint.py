@@ -9,6 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from scene_r1_engines.errors import BadInput
 from scene_r1_export.nano.model.make import make_model
 from scene_r1_export.nano.model.sizes import CELL, PATCH, Sizes
 from scene_r1_export.nano.model.tokenizer import PRE_TOKENIZER, write_tokenizer
@@ -20,8 +21,8 @@ ROOM = 3400
 
 
 def new_model(sizes: Sizes, tokenizer: Tokenizer, seed: int = 0) -> Any:
-    """A model with random weights for the words of a tokenizer."""
-    ids = {name: int(tokenizer.token_to_id(name)) for name in SPECIAL}
+    """A model with random weights for the words of a tokenizer. Raises BadInput for one without Qwen's special tokens."""
+    ids = {name: _id(tokenizer, name) for name in SPECIAL}
     vocabulary = -(-tokenizer.get_vocab_size() // 32) * 32
     return make_model(sizes, ids, vocabulary, seed)
 
@@ -56,6 +57,13 @@ def write_checkpoint(model: Any, tokenizer: Tokenizer, sizes: Sizes, folder: Pat
     # The safetensors library makes files that only their owner can read.
     shutil.copymode(folder / "config.json", folder / "model.safetensors")
     (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _id(tokenizer: Tokenizer, name: str) -> int:
+    id = tokenizer.token_to_id(name)
+    if id is None:
+        raise BadInput(f"the tokenizer has no {name}: make it with `train_tokenizer`")
+    return int(id)
 
 
 def _write(path: Path, value: object) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from tokenizers import Tokenizer
 
-from scene_r1.files import whole_file
+from scene_r1.files import make_folder, whole_file, write_text
 from scene_r1.rooms.model.material import COLORS
 from scene_r1.rooms.questions import phrases
 from scene_r1_engines.errors import BadInput
@@ -23,6 +22,7 @@ from scene_r1_export.nano.data.shard import RoomShard
 from scene_r1_export.nano.data.sights import read_rooms
 from scene_r1_export.nano.model.sizes import NANO, TINY, Sizes
 from scene_r1_export.nano.model.tokenizer import train_tokenizer
+from scene_r1_export.nano.state import read_state
 from scene_r1_export.nano.words import ANSWER, WHEN, WHERE, Language
 
 Stage = Literal["vision", "language", "grpo"]
@@ -42,12 +42,21 @@ class Run:
 
     @classmethod
     def begin(cls, folder: Path, smoke: bool) -> Run:
-        """A run that is new or goes on. Raises BadInput for one of a model of other sizes."""
-        folder.mkdir(parents=True, exist_ok=True)
-        kept, wanted = folder / "sizes.json", "tiny" if smoke else "nano"
-        if kept.exists() and json.loads(kept.read_text(encoding="utf-8")) != wanted:
-            raise BadInput(f"{folder} is a run with {'the real' if smoke else '--smoke'} sizes: name another folder")
-        kept.write_text(json.dumps(wanted) + "\n", encoding="utf-8")
+        """A run that is new or goes on. Raises BadInput for one of a model of other sizes, or whose file is damaged."""
+        kept, wanted = make_folder(folder) / "sizes.json", "tiny" if smoke else "nano"
+        if kept.exists():
+            try:
+                sizes = json.loads(kept.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                sizes = None
+            if sizes not in ("tiny", "nano"):
+                raise BadInput(f'{kept}: damaged: it must hold "nano", or "tiny" for a run with --smoke')
+            if sizes != wanted:
+                raise BadInput(
+                    f"{folder} is a run with {'the real' if smoke else '--smoke'} sizes: name another folder"
+                )
+        else:
+            write_text(kept, json.dumps(wanted) + "\n")
         return cls(folder, TINY if smoke else NANO)
 
     def data(self, split: str) -> Path:
@@ -65,13 +74,19 @@ class Run:
         """Where a stage keeps its weights and its optimizer."""
         return self.folder / f"{stage}.pt"
 
-    def language(self, rooms: Iterable[RoomShard]) -> Language:
-        """The words of this run: those of its rooms when it began."""
+    def language(self, rooms: Sequence[RoomShard] = ()) -> Language:
+        """The words of this run: those of its rooms when it began. Raises BadInput where there are neither words yet
+        nor rooms to take them from, and for a damaged file."""
         path = self.folder / "tokenizer.json"
         if not path.exists():
+            if not rooms:
+                raise BadInput(f"{path} is not there: run `train` first")
             with whole_file(path) as temporary:
                 train_tokenizer(texts_of(rooms)).save(str(temporary))
-        return Language(Tokenizer.from_file(str(path)))
+        try:
+            return Language(Tokenizer.from_file(str(path)))
+        except Exception as error:  # the library raises nothing narrower
+            raise BadInput(f"{path}: damaged ({error}): the weights of this run go with it, begin another") from error
 
     def model(self, language: Language, stage: Stage | None = None) -> Any:
         """The model, with the weights that a stage has left. Raises BadInput where it has left none."""
@@ -81,7 +96,7 @@ class Run:
         path = self.state(stage)
         if not path.exists():
             raise BadInput(f"{path} is not there: run the stage `{stage}` first")
-        kept = torch.load(path, weights_only=True)
+        kept = read_state(path)
         if stage == "vision":
             model.model.visual.load_state_dict(kept["visual"])
         else:

@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     begun = Run.begin(Path(args.run), args.smoke)
     rooms = begun.rooms("val")
-    language = begun.language(rooms)
+    language = begun.language()
     all_: tuple[Stage, ...] = ("language", "grpo")
     stages: list[Stage] = args.stage or [stage for stage in all_ if begun.state(stage).exists()]
     for stage in stages or [begun.last()]:

@@ -22,8 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     begun = Run.begin(Path(args.run), args.smoke)
-    language = begun.language(())
     stage = args.stage or begun.last()
+    language = begun.language()
     model = begun.model(language, stage)
     checkpoint = begun.folder / "checkpoint"
     shutil.rmtree(checkpoint, ignore_errors=True)

@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     begun = Run.begin(Path(args.run), args.smoke)
     rooms = begun.rooms("train")
-    language = begun.language(rooms)
+    language = begun.language()
     made = GrpoTraining(args.steps, group=args.group, beta=args.beta, rate=args.rate)
     if args.smoke:
         made = replace(made, steps=2, scenes=1, questions=2, group=2, most=24)

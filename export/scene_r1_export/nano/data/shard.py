@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -16,6 +18,11 @@ from scene_r1.files import whole_file
 from scene_r1_engines.errors import BadInput
 
 FORMAT = 1
+DAMAGE = (
+    OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, MemoryError, NotImplementedError,
+    RuntimeError, BadZipFile, zlib.error, cv2.error,
+)  # fmt: skip
+"""What the readers of zip, npy, JSON and pictures raise for bytes that are none."""
 JPEG_QUALITY = 92
 """As the runtime's memory keeps its keyframes."""
 
@@ -109,14 +116,13 @@ def read_shard(path: Path) -> RoomShard:
         with np.load(path) as file:
             meta: dict[str, Any] = json.loads(file["meta"].tobytes())
             if meta["format"] != FORMAT:
-                raise BadInput(f"{path}: made by another version of this program: make the data again")
+                raise ValueError("of another version of this program")
             color = _parts(file["color"], file["color_ends"])
             shown = _parts(file["instance"], file["instance_ends"])
             images = [cv2.imdecode(part, cv2.IMREAD_COLOR) for part in color]
             instance = [cv2.imdecode(part, cv2.IMREAD_UNCHANGED) for part in shown]
             seconds, keyframe = file["seconds"], file["keyframe"]
-        if any(image is None for image in (*images, *instance)):
-            raise ValueError("a picture cannot be decoded")
+        _check(images, instance, seconds, keyframe)
         return RoomShard(
             meta["seed"],
             meta["span_s"],
@@ -127,8 +133,21 @@ def read_shard(path: Path) -> RoomShard:
             tuple(_thing(thing) for thing in meta["things"]),
             tuple(_asked(question) for question in meta["questions"]),
         )
-    except (OSError, ValueError, KeyError, TypeError, cv2.error) as error:
+    except DAMAGE as error:
         raise BadInput(f"{path}: damaged ({error}): remove it and make the data again") from error
+
+
+def _check(images: list[Any], instance: list[Any], seconds: NDArray[Any], keyframe: NDArray[Any]) -> None:
+    count = len(images)
+    if count == 0 or len(instance) != count or seconds.shape != (count,) or keyframe.shape != (count,):
+        raise ValueError(f"{count} pictures, {len(instance)} instance images, {seconds.shape} times: not one of each")
+    if keyframe.dtype != np.bool_ or seconds.dtype != np.float64 or not np.isfinite(seconds).all():
+        raise ValueError("times or keyframes are none")
+    for image, shown in zip(images, instance, strict=True):
+        if image is None or shown is None:
+            raise ValueError("a picture cannot be decoded")
+        if shown.ndim != 2 or image.shape[:2] != shown.shape:
+            raise ValueError(f"a picture of shape {image.shape} with an instance image of shape {shown.shape}")
 
 
 def _thing(given: dict[str, Any]) -> Thing:

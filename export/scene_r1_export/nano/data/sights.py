@@ -64,9 +64,10 @@ def picture_of(
         image, instance = image[y : y + h, x : x + w], instance[y : y + h, x : x + w]
     height, width = size
     shrinks = image.shape[0] > height
-    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
-    instance = cv2.resize(instance, (width, height), interpolation=cv2.INTER_NEAREST)
-    return Picture(image.astype(np.uint8), float(room.seconds[index]), sights(instance, room.things))
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    seen = cv2.resize(image, (width, height), interpolation=way).astype(np.uint8)
+    shown = cv2.resize(instance, (width, height), interpolation=cv2.INTER_NEAREST)
+    return Picture(seen, float(room.seconds[index]), sights(shown, room.things))
 
 
 def sights(instance: NDArray[np.generic], things: Sequence[Thing]) -> tuple[Sight, ...]:

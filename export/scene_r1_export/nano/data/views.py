@@ -102,7 +102,8 @@ def relit(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
     """A little brighter or darker, flatter or harder, warmer or colder."""
     gain = rng.uniform(0.8, 1.2) * rng.uniform(0.94, 1.06, 3)
     lift = rng.uniform(-12, 12)
-    return np.clip(image * gain.astype(np.float32) + np.float32(lift), 0, 255).astype(np.uint8)
+    lit: NDArray[np.uint8] = np.clip(image * gain.astype(np.float32) + np.float32(lift), 0, 255).astype(np.uint8)
+    return lit
 
 
 def dense(instance: NDArray[np.uint8], things: NDArray[np.int64], step: int) -> Dense:

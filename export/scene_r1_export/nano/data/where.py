@@ -71,7 +71,9 @@ def _absent(picture: Picture, objects: Sequence[Sight], rng: np.random.Generator
     there = {(sight.thing.name, sight.thing.color) for sight in objects}
     furniture = {sight.thing.name for sight in picture.sights if sight.thing.kind != "object"}
     nouns: list[Noun] = []
-    for _ in range(8):
+    tries = 0
+    while tries < 8 or not nouns:
+        tries += 1
         shape = SHAPES[int(rng.integers(len(SHAPES)))]
         color = list(COLORS)[int(rng.integers(len(COLORS)))]
         if shapes and rng.random() < 0.5:  # each of its words is true of something else

@@ -46,17 +46,17 @@ def make_model(sizes: Sizes, ids: Mapping[str, int], vocabulary: int, seed: int 
         "out_hidden_size": sizes.width,
         "fullatt_block_indexes": list(sizes.full_attention),
     }
-    config = Qwen2_5_VLConfig(
-        text_config=text,
-        vision_config=vision,
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
-        tie_word_embeddings=True,
-        bos_token_id=ids["<|endoftext|>"],
-        eos_token_id=ids["<|im_end|>"],
-        pad_token_id=ids["<|endoftext|>"],
-    )
+    whole: dict[str, Any] = {
+        "text_config": text,
+        "vision_config": vision,
+        "image_token_id": ids["<|image_pad|>"],
+        "video_token_id": ids["<|video_pad|>"],
+        "vision_start_token_id": ids["<|vision_start|>"],
+        "vision_end_token_id": ids["<|vision_end|>"],
+        "tie_word_embeddings": True,
+        "bos_token_id": ids["<|endoftext|>"],
+        "eos_token_id": ids["<|im_end|>"],
+        "pad_token_id": ids["<|endoftext|>"],
+    }
     torch.manual_seed(seed)
-    return Qwen2_5_VLForConditionalGeneration(config).float()  # type: ignore[no-untyped-call]
+    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**whole)).float()  # type: ignore[no-untyped-call]

@@ -92,7 +92,7 @@ def _layout(height: int, width: int, head: int, device: torch.device) -> _Layout
     place = place.reshape(height // 2, 2, width // 2, 2, 2).permute(0, 2, 1, 3, 4).reshape(-1, 2)
     side = WINDOW // PATCH
     window = place[:, 0] // side * (width // side + 1) + place[:, 1] // side
-    _, number, sizes = window.unique(return_inverse=True, return_counts=True)
+    _, number, sizes = torch.unique(window, return_inverse=True, return_counts=True)
     # Windows of one size come together: each size is one call, and there are four of them at the most.
     by_size = sizes.argsort(stable=True)
     rank = by_size.argsort()
@@ -100,5 +100,5 @@ def _layout(height: int, width: int, head: int, device: torch.device) -> _Layout
     windows = tuple((int((sizes == size).sum()), int(size)) for size in sizes.unique())
     frequencies = 10000.0 ** -(torch.arange(0, head // 2, 2).float() / (head // 2))
     angles = (place[order][:, :, None] * frequencies).flatten(1).repeat(1, 2)
-    parts = (order, order.argsort(), angles.cos(), angles.sin())
-    return _Layout(*(part.to(device) for part in parts), windows)
+    back, cos, sin = order.argsort(), angles.cos(), angles.sin()
+    return _Layout(order.to(device), back.to(device), cos.to(device), sin.to(device), windows)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from scene_r1.files import whole_file
 from scene_r1_engines.errors import BadConfig
 from scene_r1_export.nano.data.shard import RoomShard
 from scene_r1_export.nano.model.sizes import Sizes
+from scene_r1_export.nano.state import read_state, write_state
 from scene_r1_export.nano.train.optimizer import Optimizer
 from scene_r1_export.nano.train.packing import Batch, pack, together
 from scene_r1_export.nano.train.rollout import Scene, Tried, prefix_of, scene_of, thought_tokens, try_answers
@@ -96,7 +96,7 @@ class Reinforcer:
         self.optimizer = Optimizer((), text, 1.0)
         self.step = 0
         if state.exists():
-            kept = torch.load(state, weights_only=True)
+            kept = read_state(state)
             model.load_state_dict(kept["model"])
             self.reference.load_state_dict(kept["reference"])
             self.optimizer.load_state_dict(kept["optimizer"])
@@ -118,8 +118,7 @@ class Reinforcer:
     def save(self) -> None:
         """Write the state, whole or not at all."""
         states = {"model": self.model.state_dict(), "reference": self.reference.state_dict()}
-        with whole_file(self.state) as temporary:
-            torch.save({**states, "optimizer": self.optimizer.state_dict(), "step": self.step}, temporary)
+        write_state(self.state, {**states, "optimizer": self.optimizer.state_dict(), "step": self.step})
 
     def learn(self, made: GrpoTraining, rng: np.random.Generator) -> dict[str, float]:
         """Ask, judge, learn. Returns figures of what was said."""
@@ -154,7 +153,7 @@ class Reinforcer:
             for (batch, tokens, advantage), then, was in zip(batches, before, reference, strict=True):
                 now = log_probabilities(self.model, batch, tokens)
                 loss, apart = policy_loss(now, then, was, advantage, made.epsilon, made.beta)
-                (loss.mean() / len(batches)).backward()
+                torch.autograd.backward(loss.mean() / len(batches))
                 divergence = float(apart.detach().mean())
             norm = self.optimizer.step(made.rate)
         return {"divergence": divergence, "gradient": norm}
@@ -185,6 +184,8 @@ def log_probabilities(model: Any, batch: Batch, tokens: Tensor) -> Tensor:
 def figures(groups: Sequence[Group], language: Language) -> dict[str, float]:
     """Means over all answers: the reward, its parts, and the length of thoughts."""
     tried = [one for group in groups for one in group.tried]
+    if not tried:  # pictures of which nothing could be asked
+        return {}
     told = {
         "reward": float(np.mean([one.rewards.total for one in tried])),
         "format": float(np.mean([one.rewards.format for one in tried])),

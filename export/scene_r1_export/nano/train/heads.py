@@ -35,7 +35,7 @@ class DenseHead(nn.Module):
     def forward(self, states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """states: (n, width). Returns logits of kinds and of colours, and boxes (n, 4) relative to the middle."""
         out: Tensor = self.out(self.norm(states))
-        kind, color, box = out.split((len(KINDS), len(COLOR_NAMES), 4), dim=-1)
+        kind, color, box = torch.split(out, [len(KINDS), len(COLOR_NAMES), 4], dim=-1)
         return kind, color, box
 
     def loss(self, states: Tensor, truth: Truths) -> tuple[Tensor, dict[str, float]]:
@@ -46,6 +46,8 @@ class DenseHead(nn.Module):
         weight[0] = 0.5
         of_kind = functional.cross_entropy(kind, truth.kind, weight, label_smoothing=0.02)
         named = truth.color >= 0
+        if not named.any():  # a mean over nothing is NaN, and would be the end of all weights
+            return of_kind, {}
         of_color = functional.cross_entropy(color[named], truth.color[named], label_smoothing=0.02)
         predicted = corners(box[seen], truth.center[seen])
         wanted = truth.box[seen]

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scene_r1.files import whole_file
+from scene_r1_engines.errors import BadInput
 from scene_r1_export.nano.data.classes import color_number, kind_number
 from scene_r1_export.nano.data.shard import RoomShard
 from scene_r1_export.nano.data.sights import Picture, picture_of
@@ -22,11 +22,14 @@ from scene_r1_export.nano.data.when import about_walk
 from scene_r1_export.nano.data.where import where
 from scene_r1_export.nano.model.sizes import CELL, Sizes
 from scene_r1_export.nano.model.vision import embed_pictures
+from scene_r1_export.nano.state import read_state, write_state
 from scene_r1_export.nano.train.optimizer import Optimizer, share_of_rate
 from scene_r1_export.nano.train.packing import pack, together
 from scene_r1_export.nano.train.speaking import PlaceHead, Seen, states_of, word_losses
 from scene_r1_export.nano.words import Exchange, Language
 
+MOST_EMPTY = 10_000
+"""Pictures of walks about which nothing could be asked, one after the other."""
 HALF_WAY = 2
 """The layer after which a picture's token is asked where it is."""
 
@@ -68,7 +71,7 @@ class Teacher:
         )
         self.step = 0
         if state.exists():
-            kept = torch.load(state, weights_only=True)
+            kept = read_state(state)
             model.load_state_dict(kept["model"])
             self.place_head.load_state_dict(kept["head"])
             self.optimizer.load_state_dict(kept["optimizer"])
@@ -78,11 +81,13 @@ class Teacher:
 
     def train(self, made: LanguageTraining, say: Callable[[str], None]) -> None:
         """Until `made.steps`."""
-        rng = np.random.default_rng([made.seed, self.step])
-        begun, first, told = time.time(), self.step, {}
+        begun, first = time.time(), self.step
+        told: dict[str, float] = {}
         while self.step < made.steps:
+            # Of the step alone, so that a run that was stopped goes on as if it had not been.
+            rng = np.random.default_rng([made.seed, self.step])
             loss, seen = self.learn(made, rng)
-            loss.backward()
+            torch.autograd.backward(loss)
             share = share_of_rate(self.step, made.warm, made.fall_from, made.steps)
             self.optimizer.step(made.rate * share)
             if made.see:
@@ -99,17 +104,14 @@ class Teacher:
 
     def save(self, see: bool) -> None:
         """Write the state, whole or not at all."""
-        with whole_file(self.state) as temporary:
-            torch.save(
-                {
-                    "model": self.model.state_dict(),
-                    "head": self.place_head.state_dict(),
-                    "optimizer": self.optimizer.state_dict(),
-                    "vision": self.vision_optimizer.state_dict() if see else None,
-                    "step": self.step,
-                },
-                temporary,
-            )
+        state = {
+            "model": self.model.state_dict(),
+            "head": self.place_head.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "vision": self.vision_optimizer.state_dict() if see else None,
+            "step": self.step,
+        }
+        write_state(self.state, state)
 
     def learn(self, made: LanguageTraining, rng: np.random.Generator) -> tuple[Tensor, dict[str, float]]:
         """The loss of one batch, and figures of it."""
@@ -161,7 +163,9 @@ class Teacher:
     ) -> tuple[list[list[Picture]], list[list[Exchange]]]:
         groups, said = [], []
         left = made.pictures
-        while left > 0:
+        while left > 0 or not groups:
+            if left < -MOST_EMPTY:
+                raise BadInput("nothing can be asked about the walks of these rooms: make the data again")
             room = self.rooms[int(rng.integers(len(self.rooms)))]
             held = np.flatnonzero(room.keyframe)
             # As many questions need all of a walk as a part of it: half of the time it is whole.

@@ -75,7 +75,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     """Near the orthogonal matrix that is nearest to it: Newton and Schulz's iteration of the fifth order."""
     flat = matrix.shape[0] <= matrix.shape[1]
-    x = matrix if flat else matrix.T
+    x: Tensor = matrix if flat else matrix.T
     x = x / (x.norm() + 1e-7)
     for _ in range(rounds):
         square = x @ x.T

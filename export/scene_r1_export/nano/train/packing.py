@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scene_r1_export.nano.model.text import Layout
 from scene_r1_export.nano.words import Language, Said
 
 PADDING = -1
@@ -31,13 +32,13 @@ class Packed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Sequences of one length. ids, part: (B, n). positions: (3, B, n). mask: (B, 1, n, n) bool. cells: rows and
+    """Sequences of one length. ids, part: (B, n). positions: (3, B, n). layouts: of each sequence. cells: rows and
     columns of all picture tokens, one sequence after the other. weight, place: (B, n)."""
 
     ids: Tensor
     part: Tensor
     positions: Tensor
-    mask: Tensor
+    layouts: tuple[Layout, ...]
     cells: tuple[Tensor, Tensor]
     weight: Tensor
     place: Tensor
@@ -102,16 +103,13 @@ def together(packed: Sequence[Packed]) -> Batch:
         return torch.from_numpy(out)
 
     part = filled([one.part for one in packed], PADDING)
-    earlier = torch.ones(longest, longest, dtype=torch.bool).tril()
-    # Padding sees itself, so that no row of the attention is empty.
-    sees = earlier & ((part[:, None, :] == 0) | (part[:, None, :] == part[:, :, None]))
     positions = torch.stack([filled([one.positions[axis] for one in packed], 0) for axis in range(3)])
     rows = np.concatenate([np.full(len(one.cells), row) for row, one in enumerate(packed)])
     return Batch(
         filled([one.ids for one in packed], 0),
         part,
         positions,
-        sees[:, None],
+        tuple(Layout.of(row) for row in part),
         (torch.from_numpy(rows), torch.from_numpy(np.concatenate([one.cells for one in packed]))),
         filled([one.weight for one in packed], 0.0),
         filled([one.place for one in packed], 0),

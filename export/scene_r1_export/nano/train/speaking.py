@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from scene_r1_export.nano.data.classes import COLOR_NAMES, KINDS
+from scene_r1_export.nano.model.text import states_after_layers
 from scene_r1_export.nano.train.heads import iou
 from scene_r1_export.nano.train.packing import Batch
 from scene_r1_export.nano.words import GRID, Language
@@ -38,7 +39,7 @@ class PlaceHead(nn.Module):
     def loss(self, states: Tensor, seen: Seen) -> tuple[Tensor, float]:
         """states: (n, width). Returns the loss, and the mean IoU of the boxes of objects."""
         out: Tensor = self.out(self.norm(states))
-        kind, color, box = out.split((len(KINDS), len(COLOR_NAMES), 4), dim=-1)
+        kind, color, box = torch.split(out, [len(KINDS), len(COLOR_NAMES), 4], dim=-1)
         named, shown = seen.color >= 0, seen.kind > 0
         loss = 0.5 * functional.cross_entropy(kind, seen.kind)
         if named.any():
@@ -58,14 +59,7 @@ def states_of(model: Any, batch: Batch, pictures: Tensor) -> list[Tensor]:
     language = model.model.language_model
     embedded = language.embed_tokens(batch.ids)
     embedded = embedded.index_put(batch.cells, pictures.to(embedded.dtype))
-    out = language(
-        inputs_embeds=embedded,
-        attention_mask=batch.mask,
-        position_ids=batch.positions,
-        use_cache=False,
-        output_hidden_states=True,
-    )
-    return list(out.hidden_states)
+    return states_after_layers(language, embedded, batch.positions, batch.layouts)
 
 
 def word_losses(model: Any, batch: Batch, last: Tensor, language: Language) -> tuple[Tensor, Tensor, Tensor, Tensor]:

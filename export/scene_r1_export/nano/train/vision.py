@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scene_r1.files import whole_file
 from scene_r1_export.nano.data.views import Views, by_cells, centers, cut, dense, relit
 from scene_r1_export.nano.model.sizes import CELL, PATCH
 from scene_r1_export.nano.model.vision import embed_pictures
+from scene_r1_export.nano.state import read_state, write_state
 from scene_r1_export.nano.train.heads import DenseHead, Truths
 from scene_r1_export.nano.train.optimizer import Optimizer, share_of_rate
 
@@ -50,20 +50,21 @@ def train_vision(
     optimizer = Optimizer(matrices, others, made.rate)
     step = 0
     if state.exists():
-        kept = torch.load(state, weights_only=True)
+        kept = read_state(state)
         visual.load_state_dict(kept["visual"])
         heads.load_state_dict(kept["heads"])
         optimizer.load_state_dict(kept["optimizer"])
         step = kept["step"]
-    rng = np.random.default_rng([made.seed, step])
-    begun, told = time.time(), {}
-    first = step
+    begun, first = time.time(), step
+    told: dict[str, float] = {}
     while step < made.steps:
+        # Of the step alone, so that a run that was stopped goes on as if it had not been.
+        rng = np.random.default_rng([made.seed, step])
         pictures, at_patches, at_cells = batch(views, scale, made, rng)
         cells, patches = embed_pictures(visual, pictures)
         loss_cells, seen = cell_head.loss(cells.flatten(0, 1), at_cells)
         loss_patches, _ = patch_head.loss(patches.flatten(0, 2), at_patches)
-        (loss_cells + 0.5 * loss_patches).backward()
+        torch.autograd.backward(loss_cells + 0.5 * loss_patches)
         optimizer.step(share_of_rate(step, made.warm, made.fall_from, made.steps))
         step += 1
         seen["loss"] = loss_cells.item()
@@ -75,8 +76,7 @@ def train_vision(
             say(json.dumps({name: round(value, 4) for name, value in line.items()}))
         if step % made.save_every == 0 or step == made.steps:
             kept = {"visual": visual.state_dict(), "heads": heads.state_dict(), "optimizer": optimizer.state_dict()}
-            with whole_file(state) as temporary:
-                torch.save({**kept, "step": step}, temporary)
+            write_state(state, {**kept, "step": step})
             views.refresh()
 
 
