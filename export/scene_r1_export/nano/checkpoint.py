@@ -21,7 +21,7 @@ ROOM = 3400
 
 
 def new_model(sizes: Sizes, tokenizer: Tokenizer, seed: int = 0) -> Any:
-    """A model with random weights for the words of a tokenizer. Raises BadInput for one without Qwen's special tokens."""
+    """A model with random weights for a tokenizer's words. Raises BadInput where Qwen's special tokens are missing."""
     ids = {name: _id(tokenizer, name) for name in SPECIAL}
     vocabulary = -(-tokenizer.get_vocab_size() // 32) * 32
     return make_model(sizes, ids, vocabulary, seed)

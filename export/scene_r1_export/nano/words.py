@@ -37,6 +37,14 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
+class Drill:
+    """An exercise: a name, and what is to be said at once after it, texts and coordinates as in Exchange."""
+
+    name: str
+    answer: tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Said:
     """Tokens of one exchange after the pictures. ids: all of them. learn: from which on they are the model's own.
     weights: of each token in the loss. places: where in ids a coordinate of a box stands."""
@@ -108,6 +116,20 @@ class Language:
         put([self.end], FIXED)
         return Said(ids, learn, weights, tuple(places))
 
+    def drilled(self, drill: Drill) -> Said:
+        """The tokens of an exercise."""
+        ids = self.tokens(drill.name)
+        learn = len(ids)
+        weights = [0.0] * learn
+        places = []
+        for part in drill.answer:
+            new = [self.numbers[part]] if isinstance(part, int) else self.tokens(part)
+            if isinstance(part, int):
+                places.append(len(ids))
+            ids.extend(new)
+            weights.extend([1.0] * len(new))
+        return Said(ids, learn, weights, tuple(places))
+
     def _one(self, text: str) -> int:
         ids = self.tokens(text)
         if len(ids) != 1:
@@ -117,12 +139,28 @@ class Language:
 
 def box_answer(box: Sequence[float], label: str, picture: tuple[int, int]) -> tuple[str | int, ...]:
     """The parts of `{"bbox_2d": …, "label": …}`. box: xyxy pixels of a picture of (height, width)."""
+    x0, y0, x1, y1 = on_grid(box, picture)
+    return ('{"', 'bbox_2d": [', x0, ", ", y0, ",", " ", x1, ", ", y1, "],", ' "label": "', label, '"}')
+
+
+def coordinates(box: Sequence[float], picture: tuple[int, int]) -> tuple[str | int, ...]:
+    """The parts of ` [x0, y0, x1, y1]`, for an exercise."""
+    x0, y0, x1, y1 = on_grid(box, picture)
+    return (" [", x0, ", ", y0, ",", " ", x1, ", ", y1)
+
+
+def on_grid(box: Sequence[float], picture: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The nearest box whose sides the model is taught: never empty, and inside a picture of (height, width)."""
     height, width = picture
     x0, y0 = (round(value / GRID) * GRID for value in box[:2])
     x1, y1 = (round(value / GRID) * GRID for value in box[2:])
     x0, y0 = min(x0, width - GRID), min(y0, height - GRID)
-    x1, y1 = min(max(x1, x0 + GRID), width), min(max(y1, y0 + GRID), height)
-    return ('{"', 'bbox_2d": [', x0, ", ", y0, ",", " ", x1, ", ", y1, "],", ' "label": "', label, '"}')
+    return x0, y0, min(max(x1, x0 + GRID), width), min(max(y1, y0 + GRID), height)
+
+
+def said_seconds(seconds: float) -> str:
+    """A picture's time as it is said before it: `5s`."""
+    return TIME.said(seconds).removesuffix(": ")
 
 
 def window_answer(start_s: int, end_s: int) -> tuple[str | int, ...]:

@@ -11,10 +11,8 @@ from scene_r1.rooms.questions.naming import listed
 from scene_r1_export.nano.data.shard import Asked, Named, RoomShard, Thing
 from scene_r1_export.nano.data.sights import Picture
 from scene_r1_export.nano.data.where import SILENT, ask, meant
-from scene_r1_export.nano.words import NOT_FOUND, TIME, Exchange, window_answer
+from scene_r1_export.nano.words import NOT_FOUND, Exchange, said_seconds, window_answer
 from scene_r1_export.rewards import AnswerTruth, WhenTruth
-
-SECONDS = TIME.text.removesuffix(": ")
 
 
 def about_walk(room: RoomShard, pictures: Sequence[Picture], count: int, rng: np.random.Generator) -> list[Exchange]:
@@ -57,7 +55,7 @@ def when(
         if not inside or target is None:
             continue
         thing = things[target]
-        thought = f"It is the {name(thing)}, in view at {listed([SECONDS.format(seconds=s) for s in inside])}."
+        thought = f"It is the {name(thing)}, in view at {listed([said_seconds(s) for s in inside])}."
         begin = min(max(round(start), first), max(last - 1, 0))
         finish = max(min(round(end), max(last, begin + 1)), begin + 1)
         truth = WhenTruth(tuple(windows_s), pictures[0].seconds, max(last, begin + 1))
@@ -85,13 +83,13 @@ def answer(
             return None
         if asked.kind == "color" and shown[0][0].color != asked.answer:
             return None
-        told = [f"a {name(thing)} at {SECONDS.format(seconds=seconds)}" for thing, seconds in shown]
+        told = [f"a {name(thing)} at {said_seconds(seconds)}" for thing, seconds in shown]
         thought = f"I see {listed(told)}." if told else "I see none."
     else:
         parts = [(anchor, None if anchor.id is None else first(anchor.id, pictures)) for anchor in asked.anchors]
         if any(seconds is None for _, seconds in parts):
             return None
-        told = [f"the {called(anchor)} at {SECONDS.format(seconds=seconds)}" for anchor, seconds in parts]
+        told = [f"the {called(anchor)} at {said_seconds(seconds)}" for anchor, seconds in parts]
         thought = f"I see {listed(told)}." if told else "I look at the walls."
     silent = rng.random() < SILENT
     truth = AnswerTruth(asked.answer, asked.answer_kind)  # type: ignore[arg-type]

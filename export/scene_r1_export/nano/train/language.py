@@ -15,6 +15,7 @@ from torch import Tensor
 
 from scene_r1_engines.errors import BadInput
 from scene_r1_export.nano.data.classes import color_number, kind_number
+from scene_r1_export.nano.data.drill import of_picture, of_walk
 from scene_r1_export.nano.data.shard import RoomShard
 from scene_r1_export.nano.data.sights import Picture, picture_of
 from scene_r1_export.nano.data.views import relit
@@ -26,7 +27,7 @@ from scene_r1_export.nano.state import read_state, write_state
 from scene_r1_export.nano.train.optimizer import Optimizer, share_of_rate
 from scene_r1_export.nano.train.packing import pack, together
 from scene_r1_export.nano.train.speaking import PlaceHead, Seen, states_of, word_losses
-from scene_r1_export.nano.words import Exchange, Language
+from scene_r1_export.nano.words import Drill, Exchange, Language, Said
 
 MOST_EMPTY = 10_000
 """Pictures of walks about which nothing could be asked, one after the other."""
@@ -36,12 +37,13 @@ HALF_WAY = 2
 
 @dataclass(frozen=True, slots=True)
 class LanguageTraining:
-    """walks: how often a sequence is a walk of `fewest` to `most` pictures with `questions` questions each, and not
-    one picture with as many. pictures: a step, of either. see: whether the vision tower learns along."""
+    """walks: how often a sequence is a walk of `fewest` to `most` pictures and not one picture; each with `questions`
+    questions and up to `drills` exercises. pictures: a step, of either. see: whether the vision tower learns along."""
 
     steps: int
     pictures: int = 12
-    questions: int = 8
+    questions: int = 4
+    drills: int = 12
     walks: float = 0.0
     fewest: int = 4
     most: int = 16
@@ -119,12 +121,7 @@ class Teacher:
         groups, said = self._walks(made, rng) if walk else self._single(made, rng)
         batch = together(
             [
-                pack(
-                    self.language,
-                    [p.seconds if walk else None for p in group],
-                    self.sizes.cells,
-                    [self.language.said(one) for one in exchanges],
-                )
+                pack(self.language, [p.seconds if walk else None for p in group], self.sizes.cells, exchanges)
                 for group, exchanges in zip(groups, said, strict=True)
             ]
         )
@@ -135,6 +132,7 @@ class Teacher:
         states = states_of(self.model, batch, tokens.flatten(0, 1))
         loss, weight, place, right = word_losses(self.model, batch, states[-1], self.language)
         of_place, overlap = self.place_head.loss(states[HALF_WAY][batch.cells], seen_by(pictures, self.sizes))
+        weight = torch.where(place, 2.0 * weight, weight)
         total = (loss * weight).sum() / weight.sum() + 0.3 * of_place
         name = "walk" if walk else "one"
         told = {
@@ -146,21 +144,18 @@ class Teacher:
             told["coordinates"] = float(loss[place].detach().mean())
         return total, told
 
-    def _single(
-        self, made: LanguageTraining, rng: np.random.Generator
-    ) -> tuple[list[list[Picture]], list[list[Exchange]]]:
+    def _single(self, made: LanguageTraining, rng: np.random.Generator) -> tuple[list[list[Picture]], list[list[Said]]]:
         groups, said = [], []
         for _ in range(made.pictures):
             room = self.rooms[int(rng.integers(len(self.rooms)))]
             picture = picture_of(room, int(rng.integers(len(room.images))), self.sizes.picture, rng)
             asked = [one for one in room.questions if one.task == "find"]
             groups.append([picture])
-            said.append(where(picture, asked, made.questions, rng))
+            drills = of_picture(picture, made.drills, rng)
+            said.append(self._said(where(picture, asked, made.questions, rng), drills))
         return groups, said
 
-    def _walks(
-        self, made: LanguageTraining, rng: np.random.Generator
-    ) -> tuple[list[list[Picture]], list[list[Exchange]]]:
+    def _walks(self, made: LanguageTraining, rng: np.random.Generator) -> tuple[list[list[Picture]], list[list[Said]]]:
         groups, said = [], []
         left = made.pictures
         while left > 0 or not groups:
@@ -175,9 +170,13 @@ class Teacher:
             exchanges = about_walk(room, pictures, made.questions, rng)
             if exchanges:
                 groups.append(pictures)
-                said.append(exchanges)
+                said.append(self._said(exchanges, of_walk(pictures, made.drills, rng)))
             left -= len(pictures)
         return groups, said
+
+    def _said(self, exchanges: Sequence[Exchange], drills: Sequence[Drill]) -> list[Said]:
+        said = [self.language.said(one) for one in exchanges]
+        return said + [self.language.drilled(one) for one in drills]
 
 
 def seen_by(pictures: Sequence[Picture], sizes: Sizes) -> Seen:
