@@ -15,6 +15,7 @@ COMMANDS = {
     "grpo": "reinforcement with Scene-R1's rewards",
     "eval": "rewards on rooms it has not seen",
     "export": "to GGUF, with manifest and card",
+    "plot": "the logs as pictures and a table",
 }
 
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.configure(command)
             command.set_defaults(function=module.run)
     except ImportError as error:
-        refused = MissingExtra("export", "training the small model", str(error))
+        refused = MissingExtra("train", "training the small model", str(error))
         sys.stderr.write(f"nano: {refused}\n")
         return refused.exit_code
     args = parser.parse_args(argv)

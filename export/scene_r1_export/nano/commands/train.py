@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     model = begun.model(language, None if begun.state("language").exists() else "vision")
     teacher = Teacher(model, begun.sizes, language, rooms, begun.state("language"))
     with begun.log("language") as say:
-        one = LanguageTraining(args.one, see=True)
+        one = LanguageTraining(args.one, see_from=0 if args.smoke else 500)
         one = replace(one, pictures=2, questions=2, fewest=2, most=3) if args.smoke else one
         teacher.train(one, say)
     if teacher.step == args.one:

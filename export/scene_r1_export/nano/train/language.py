@@ -38,7 +38,8 @@ HALF_WAY = 2
 @dataclass(frozen=True, slots=True)
 class LanguageTraining:
     """walks: how often a sequence is a walk of `fewest` to `most` pictures and not one picture; each with `questions`
-    questions and up to `drills` exercises. pictures: a step, of either. see: whether the vision tower learns along."""
+    questions and up to `drills` exercises. pictures: a step, of either. see_from: the step from which the vision
+    tower learns along; before it, what comes back from a language that knows no word yet would spoil it."""
 
     steps: int
     pictures: int = 12
@@ -49,11 +50,15 @@ class LanguageTraining:
     most: int = 16
     rate: float = 1.5e-3
     vision_share: float = 0.3
-    see: bool = False
+    see_from: int | None = None
     warm: int = 100
     fall_from: int | None = None
     save_every: int = 250
     seed: int = 0
+
+    def sees(self, step: int) -> bool:
+        """Whether the vision tower learns at that step."""
+        return self.see_from is not None and step >= self.see_from
 
 
 class Teacher:
@@ -77,8 +82,7 @@ class Teacher:
             model.load_state_dict(kept["model"])
             self.place_head.load_state_dict(kept["head"])
             self.optimizer.load_state_dict(kept["optimizer"])
-            if kept["vision"] is not None:
-                self.vision_optimizer.load_state_dict(kept["vision"])
+            self.vision_optimizer.load_state_dict(kept["vision"])
             self.step = kept["step"]
 
     def train(self, made: LanguageTraining, say: Callable[[str], None]) -> None:
@@ -92,7 +96,7 @@ class Teacher:
             torch.autograd.backward(loss)
             share = share_of_rate(self.step, made.warm, made.fall_from, made.steps)
             self.optimizer.step(made.rate * share)
-            if made.see:
+            if made.sees(self.step):
                 self.vision_optimizer.step(made.rate * made.vision_share * share)
             self.step += 1
             for name, value in seen.items():
@@ -102,15 +106,15 @@ class Teacher:
                 line = {"step": self.step, "per_s": (self.step - first) / (time.time() - begun), **told}
                 say(json.dumps({name: round(value, 4) for name, value in line.items()}))
             if self.step % made.save_every == 0 or self.step == made.steps:
-                self.save(made.see)
+                self.save()
 
-    def save(self, see: bool) -> None:
+    def save(self) -> None:
         """Write the state, whole or not at all."""
         state = {
             "model": self.model.state_dict(),
             "head": self.place_head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "vision": self.vision_optimizer.state_dict() if see else None,
+            "vision": self.vision_optimizer.state_dict(),
             "step": self.step,
         }
         write_state(self.state, state)
@@ -127,7 +131,7 @@ class Teacher:
         )
         pictures = [picture for group in groups for picture in group]
         images = torch.from_numpy(np.stack([relit(picture.image, rng) for picture in pictures]))
-        with torch.set_grad_enabled(made.see):
+        with torch.set_grad_enabled(made.sees(self.step)):
             tokens, _ = embed_pictures(self.model.model.visual, images)
         states = states_of(self.model, batch, tokens.flatten(0, 1))
         loss, weight, place, right = word_losses(self.model, batch, states[-1], self.language)
@@ -156,7 +160,8 @@ class Teacher:
         return groups, said
 
     def _walks(self, made: LanguageTraining, rng: np.random.Generator) -> tuple[list[list[Picture]], list[list[Said]]]:
-        groups, said = [], []
+        groups: list[list[Picture]] = []
+        said: list[list[Exchange]] = []
         left = made.pictures
         while left > 0 or not groups:
             if left < -MOST_EMPTY:
