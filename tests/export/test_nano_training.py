@@ -41,9 +41,9 @@ def test_muon_goes_down_and_forgets_no_parameter_without_a_gradient() -> None:
     torch.manual_seed(0)
     wanted = torch.randn(8, 12)
     weight, idle = torch.nn.Parameter(torch.zeros(8, 12)), torch.nn.Parameter(torch.ones(2, 2))
-    optimizer = Muon([weight, idle], lr=0.1)
+    optimizer = Muon([weight, idle], lr=0.2)
     losses = []
-    for _ in range(60):
+    for _ in range(120):
         loss = (weight - wanted).square().mean()
         losses.append(float(loss.detach()))
         optimizer.zero_grad()

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _vision(begun: Run, args: argparse.Namespace) -> None:
-    views = Views(begun.data("train"))
+    views = Views(begun.data("train"), begun.data("looks"))
     if views.refresh() == 0:
         raise BadInput(f"{begun.data('train')} holds no rooms: run `data` first")
     rooms = begun.rooms("val" if args.smoke else "train")[:1]

@@ -38,16 +38,18 @@ class Dense:
 
 
 class Views:
-    """All views of the rooms in a folder, decoded. `refresh` takes in rooms that were written since."""
+    """All views of the rooms in some folders, decoded. `refresh` takes in rooms that were written since."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, *folders: Path) -> None:
+        self.folders = folders
         self.views: list[Shown] = []
         self._read: set[Path] = set()
 
     def refresh(self, most: int | None = None) -> int:
         """Read up to `most` new files. Returns how many there were."""
-        new = [path for path in sorted(self.folder.glob("room-*.npz")) if path not in self._read][:most]
+        new = [path for folder in self.folders for path in sorted(folder.glob("room-*.npz")) if path not in self._read][
+            :most
+        ]
         for path in new:
             self._read.add(path)
             self.views.extend(_shown(path))
