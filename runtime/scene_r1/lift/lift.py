@@ -110,7 +110,9 @@ class Lifter:
         looks = [_look(view, cloud) for view, cloud in zip(views, clouds, strict=True) if len(cloud) >= FEWEST_POINTS]
         if not looks:
             return NOTHING
-        sigma = LEFT * s.noise * min(distance for distance, _ in looks) ** 2
+        # What smoothing leaves of the noise decides how finely can be cut; what it hides still moves whole faces.
+        noise_m = s.noise * min(distance for distance, _ in looks) ** 2
+        sigma = LEFT * noise_m
         extent = float(np.median([extent for _, extent in looks]))
 
         every = [cloud.xyz for cloud in clouds]
@@ -131,7 +133,7 @@ class Lifter:
         kept, plane = self._object(fine, plane, cut_m)
         if not kept.any():
             return NOTHING
-        return self._lifted(fine, kept, [clouds[i] for i in chosen], chosen, plane, cut_m, sigma)
+        return self._lifted(fine, kept, [clouds[i] for i in chosen], chosen, plane, cut_m, noise_m)
 
     def _ballot(
         self,
@@ -175,7 +177,7 @@ class Lifter:
         numbers: Sequence[int],
         plane: Plane | None,
         cut_m: float,
-        sigma: float,
+        noise_m: float,
     ) -> Lifted:
         grid, percentile = ballot.grid, self.settings.percentile
         own = [np.flatnonzero((rows >= 0) & kept[rows]) for rows in ballot.rows]
@@ -192,7 +194,7 @@ class Lifter:
             means = np.concatenate([means, plane.foot(means[low_ones])])
             seen_by = [np.concatenate([seen, seen[low_ones]]) for seen in seen_by]
         low, high = percentile_box(means, percentile)
-        spread = float(np.sqrt(jackknife(means, seen_by, percentile) ** 2 + apart**2 + sigma**2))
+        spread = float(np.sqrt(jackknife(means, seen_by, percentile) ** 2 + apart**2 + noise_m**2))
         middle, half = (low + high) / 2.0, np.maximum((high - low) / 2.0, grid.voxel_m / 4.0)
         return Lifted(
             Box3D.from_corners(middle - half, middle + half, spread, len(supporting)),

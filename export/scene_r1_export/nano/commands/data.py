@@ -13,7 +13,7 @@ from scene_r1_export.nano.run import Run
 
 SMOKE = DataSettings(size=(160, 120), coarse=(80, 60), frames=24, rate_hz=2.0, keyframes=6, more=2, questions=12)
 BLOCK = 50
-"""Of the seeds: benchmarks and demos take theirs from others. Rooms to look at come from the one after it."""
+"""Of the seeds: benchmarks and demos take theirs from others. Rooms to look at come from the tenth after it."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     begun = Run.begin(Path(args.run), args.smoke)
     make(begun, args.split, args.block, args.rooms, args.workers, args.smoke)
     if args.looks:
-        seeds = room_seeds("train", args.block + 1, args.looks)
+        seeds = room_seeds("train", args.block + 10, args.looks)
         _say(make_data(begun.data("looks"), seeds, LookSettings(), args.workers))
     return 0
 

@@ -66,7 +66,7 @@ def _vision(begun: Run, args: argparse.Namespace) -> None:
     rooms = begun.rooms("val" if args.smoke else "train")[:1]
     model = begun.model(begun.language(begun.rooms("train") if args.smoke else rooms))
     scale = begun.sizes.picture[1] / views.views[0].instance.shape[1]
-    made = VisionTraining(args.vision)
+    made = VisionTraining(args.vision, fall_from=args.vision * 4 // 5)
     made = replace(made, batch=2, side=112, zoom=(1.0, 1.2)) if args.smoke else made
     with begun.log("vision") as say:
         train_vision(model.model.visual, views, scale, made, begun.state("vision"), say)
