@@ -102,8 +102,8 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch
         for steps in stops:
             model = lively_model(seed=0 if steps == stops[0] else 9)  # what it begins as is forgotten when it goes on
             made = GrpoTraining(steps, scenes=1, questions=2, group=6, most=6, walks=0.0)
-            Reinforcer(model, TINY, language(), [small_room()], tmp_path / name).train(made, lambda line: None)
-        states.append(read_state(tmp_path / name))
+            Reinforcer(model, TINY, language(), [small_room()], tmp_path / f"{name}.pt").train(made, lambda line: None)
+        states.append(read_state(tmp_path / f"{name}.pt"))
     begun = lively_model(seed=0).state_dict()
     moved = 0.0
     for part in ("model", "reference"):
@@ -114,7 +114,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch
             else:
                 moved = max(moved, float((value - begun[name]).abs().max()))
     assert moved > 1e-5
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["once", "twice"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["once.pt", "twice.pt"]
 
 
 def test_answers_that_are_all_worth_the_same_teach_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

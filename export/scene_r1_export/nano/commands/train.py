@@ -10,8 +10,10 @@ from pathlib import Path
 from scene_r1_engines.errors import BadInput
 from scene_r1_export.nano.commands.data import BLOCK, make
 from scene_r1_export.nano.commands.eval import told
+from scene_r1_export.nano.data.sights import read_rooms
 from scene_r1_export.nano.data.views import Views
 from scene_r1_export.nano.run import Run
+from scene_r1_export.nano.state import read_state
 from scene_r1_export.nano.train.evaluate import evaluate, figures
 from scene_r1_export.nano.train.language import LanguageTraining, Teacher
 from scene_r1_export.nano.train.vision import VisionTraining, train_vision
@@ -37,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     rooms = begun.rooms("train")
     language = begun.language(rooms)
     model = begun.model(language, None if begun.state("language").exists() else "vision")
-    teacher = Teacher(model, begun.sizes, language, rooms, begun.state("language"))
+    teacher = Teacher(model, begun.sizes, language, rooms, begun.state("language"), read_rooms(begun.data("looks")))
     with begun.log("language") as say:
         one = LanguageTraining(args.one, see_from=0 if args.smoke else 500)
         one = replace(one, pictures=2, questions=2, fewest=2, most=3) if args.smoke else one
@@ -60,6 +62,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _vision(begun: Run, args: argparse.Namespace) -> None:
+    state = begun.state("vision")
+    if state.exists() and read_state(state)["step"] >= args.vision:
+        return
     views = Views(begun.data("train"), begun.data("looks"))
     if views.refresh() == 0:
         raise BadInput(f"{begun.data('train')} holds no rooms: run `data` first")
@@ -69,4 +74,4 @@ def _vision(begun: Run, args: argparse.Namespace) -> None:
     made = VisionTraining(args.vision, fall_from=args.vision * 4 // 5)
     made = replace(made, batch=2, side=112, zoom=(1.0, 1.2)) if args.smoke else made
     with begun.log("vision") as say:
-        train_vision(model.model.visual, views, scale, made, begun.state("vision"), say)
+        train_vision(model.model.visual, views, scale, made, state, say)

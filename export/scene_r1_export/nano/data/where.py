@@ -27,8 +27,8 @@ def where(picture: Picture, asked: Sequence[Asked], count: int, rng: np.random.G
     objects = [sight for sight in picture.sights if sight.thing.kind == "object"]
     said = []
     for _ in range(count):
-        draw = rng.random()
-        if draw < OF_THE_ROOM and asked:
+        draw = rng.random() if asked else rng.uniform(OF_THE_ROOM, 1.0)
+        if draw < OF_THE_ROOM:
             said.append(_of_room(picture, asked[int(rng.integers(len(asked)))], rng))
         elif draw < OF_THE_ROOM + ABSENT or not any(sight.clear for sight in objects):
             said.append(_absent(picture, objects, rng))

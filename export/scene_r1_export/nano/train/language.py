@@ -62,10 +62,22 @@ class LanguageTraining:
 
 
 class Teacher:
-    """Training of the language model, one step at a time, that goes on from where a file was left."""
+    """Training of the language model, one step at a time, that goes on from where a file was left.
 
-    def __init__(self, model: Any, sizes: Sizes, language: Language, rooms: Sequence[RoomShard], state: Path) -> None:
+    rooms: to ask about. looks: more of them, for single pictures only.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        sizes: Sizes,
+        language: Language,
+        rooms: Sequence[RoomShard],
+        state: Path,
+        looks: Sequence[RoomShard] = (),
+    ) -> None:
         self.model, self.sizes, self.language, self.rooms, self.state = model, sizes, language, rooms, state
+        self._views = [(room, index) for room in (*rooms, *looks) for index in range(len(room.images))]
         self.place_head = PlaceHead(sizes.width)
         text = [p for n, p in model.named_parameters() if "visual" not in n]
         inner = [p for n, p in model.named_parameters() if "visual" not in n and p.ndim == 2 and "embed" not in n]
@@ -151,8 +163,8 @@ class Teacher:
     def _single(self, made: LanguageTraining, rng: np.random.Generator) -> tuple[list[list[Picture]], list[list[Said]]]:
         groups, said = [], []
         for _ in range(made.pictures):
-            room = self.rooms[int(rng.integers(len(self.rooms)))]
-            picture = picture_of(room, int(rng.integers(len(room.images))), self.sizes.picture, rng)
+            room, index = self._views[int(rng.integers(len(self._views)))]
+            picture = picture_of(room, index, self.sizes.picture, rng)
             asked = [one for one in room.questions if one.task == "find"]
             groups.append([picture])
             drills = of_picture(picture, made.drills, rng)
