@@ -19,7 +19,7 @@ from scene_r1_export.nano.data.shard import RoomShard, write_shard
 from scene_r1_export.nano.model.sizes import TINY
 from scene_r1_export.nano.model.tokenizer import train_tokenizer
 from scene_r1_export.nano.model.vision import MEAN, STD
-from scene_r1_export.nano.run import texts_of
+from scene_r1_export.nano.run import texts
 from scene_r1_export.nano.words import Exchange, Language, box_answer, window_answer
 from scene_r1_export.rewards import AnswerTruth, WhenTruth, WhereTruth
 
@@ -54,7 +54,7 @@ def put_room(folder: Path, seed: int = SEED) -> Path:
 
 @lru_cache(maxsize=1)
 def words() -> Tokenizer:
-    return train_tokenizer([*texts_of(()), *(exchange.question for exchange in EXCHANGES)])
+    return train_tokenizer([*texts(), *(exchange.question for exchange in EXCHANGES)])
 
 
 def language() -> Language:

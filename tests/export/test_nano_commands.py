@@ -134,7 +134,7 @@ def test_a_run_in_the_place_of_a_file_is_refused(tmp_path: Path, capsys: pytest.
 def test_damaged_words_and_weights_are_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put_rooms(tmp_path)
     begun = Run.begin(tmp_path, smoke=True)
-    begun.language(begun.rooms("train"))
+    begun.language(begins=True)
     (tmp_path / "language.pt").write_bytes(b"cut off")
     export = ["export", str(tmp_path), "--smoke", "--out", str(tmp_path / "out")]
     assert "language.pt: damaged" in refused(export, capsys)

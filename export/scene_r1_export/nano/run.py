@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,9 @@ from tokenizers import Tokenizer
 
 from scene_r1.files import make_folder, whole_file, write_text
 from scene_r1.rooms.model.material import COLORS
+from scene_r1.rooms.model.shapes import SHAPES
 from scene_r1.rooms.questions import phrases
+from scene_r1.rooms.questions.naming import plural
 from scene_r1_engines.errors import BadInput
 from scene_r1_export.nano.checkpoint import new_model
 from scene_r1_export.nano.data.classes import KINDS
@@ -74,15 +76,15 @@ class Run:
         """Where a stage keeps its weights and its optimizer."""
         return self.folder / f"{stage}.pt"
 
-    def language(self, rooms: Sequence[RoomShard] = ()) -> Language:
-        """The words of this run: those of its rooms when it began. Raises BadInput where there are neither words yet
-        nor rooms to take them from, and for a damaged file."""
+    def language(self, begins: bool = False) -> Language:
+        """The words of this run. begins: make them where they are not there yet. Raises BadInput for a run without
+        words, and for a damaged file."""
         path = self.folder / "tokenizer.json"
-        if not path.exists():
-            if not rooms:
-                raise BadInput(f"{path} is not there: run `train` first")
+        if begins and not path.exists():
             with whole_file(path) as temporary:
-                train_tokenizer(texts_of(rooms)).save(str(temporary))
+                train_tokenizer(texts()).save(str(temporary))
+        if not path.exists():
+            raise BadInput(f"{path} is not there: run `train` first")
         try:
             return Language(Tokenizer.from_file(str(path)))
         except Exception as error:  # the library raises nothing narrower
@@ -124,11 +126,8 @@ class Run:
             yield say
 
 
-def texts_of(rooms: Iterable[RoomShard]) -> Iterator[str]:
+def texts() -> Iterator[str]:
     """All words that questions, answers and thoughts are made of."""
-    for room in rooms:
-        for asked in room.questions:
-            yield from (asked.text, asked.rationale, asked.answer, *asked.choices)
     for ways in phrases.RELATIONS.values():
         yield from ways
     for family in (
@@ -136,4 +135,5 @@ def texts_of(rooms: Iterable[RoomShard]) -> Iterator[str]:
         phrases.ROOM_SIZE, phrases.DISTANCE,
     ):  # fmt: skip
         yield from family
+    yield from (plural(shape) for shape in SHAPES)
     yield from (*KINDS, *COLORS, WHEN, WHERE, ANSWER, *SAYS)

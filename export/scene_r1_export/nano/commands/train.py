@@ -26,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vision", type=int, default=3000, metavar="STEPS", help="of the vision tower (3000)")
     parser.add_argument("--one", type=int, default=2500, metavar="STEPS", help="then about one picture (2500)")
     parser.add_argument("--walks", type=int, default=1500, metavar="STEPS", help="then about walks as well (1500)")
+    parser.add_argument("--gate-views", type=int, default=40, help="single pictures that the gate asks about (40)")
     parser.add_argument("--past-gate", action="store_true", help="go on to walks however well boxes are found")
 
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
             make(begun, split, BLOCK, 1, 1, True)
     _vision(begun, args)
     rooms = begun.rooms("train")
-    language = begun.language(rooms)
+    language = begun.language(begins=True)
     model = begun.model(language, None if begun.state("language").exists() else "vision")
     teacher = Teacher(model, begun.sizes, language, rooms, begun.state("language"), read_rooms(begun.data("looks")))
     with begun.log("language") as say:
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         one = replace(one, pictures=2, questions=2, fewest=2, most=3) if args.smoke else one
         teacher.train(one, say)
     if teacher.step == args.one:
-        judged = evaluate(model, begun.sizes, language, begun.rooms("val"), 0, 1 if args.smoke else 60)
+        judged = evaluate(model, begun.sizes, language, begun.rooms("val"), 0, 1 if args.smoke else args.gate_views)
         reached = figures(judged)
         with begun.log("evaluations") as say:
             say(json.dumps({"after": "one", "step": teacher.step, **told(reached)}))
@@ -68,8 +69,7 @@ def _vision(begun: Run, args: argparse.Namespace) -> None:
     views = Views(begun.data("train"), begun.data("looks"))
     if views.refresh() == 0:
         raise BadInput(f"{begun.data('train')} holds no rooms: run `data` first")
-    rooms = begun.rooms("val" if args.smoke else "train")[:1]
-    model = begun.model(begun.language(begun.rooms("train") if args.smoke else rooms))
+    model = begun.model(begun.language(begins=True))
     scale = begun.sizes.picture[1] / views.views[0].instance.shape[1]
     made = VisionTraining(args.vision, fall_from=args.vision * 4 // 5)
     made = replace(made, batch=2, side=112, zoom=(1.0, 1.2)) if args.smoke else made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,19 +49,22 @@ def when(
 ) -> Exchange:
     """The exchange about when a thing is seen: in the best stretch of which there are pictures."""
     silent = rng.random() < SILENT
-    first, last = round(pictures[0].seconds), round(pictures[-1].seconds)
+    # The span that the runtime's grammar allows: whole seconds around the pictures.
+    first = math.floor(pictures[0].seconds)
+    last = max(math.ceil(pictures[-1].seconds), first + 1)
     shown = [picture.seconds for picture in pictures if target is not None and picture.clearly(target)]
-    for start, end in windows_s:
+    seen = [(max(start, first), min(end, last)) for start, end in windows_s if start < last and end > first]
+    for start, end in seen:
         inside = [seconds for seconds in shown if start - 0.5 <= seconds <= end + 0.5]
         if not inside or target is None:
             continue
         thing = things[target]
         thought = f"It is the {name(thing)}, in view at {listed([said_seconds(s) for s in inside])}."
-        begin = min(max(round(start), first), max(last - 1, 0))
-        finish = max(min(round(end), max(last, begin + 1)), begin + 1)
-        truth = WhenTruth(tuple(windows_s), pictures[0].seconds, max(last, begin + 1))
+        begin = min(max(round(start), first), last - 1)
+        finish = min(max(round(end), begin + 1), last)
+        truth = WhenTruth(tuple(seen), pictures[0].seconds, last)
         return Exchange("when", question, None if silent else thought, window_answer(begin, finish), truth)
-    truth = WhenTruth((), pictures[0].seconds, max(last, first + 1))
+    truth = WhenTruth((), pictures[0].seconds, last)
     return Exchange("when", question, None if silent else f"I do not see {it}.", NOT_FOUND, truth)
 
 
@@ -89,7 +93,7 @@ def answer(
         parts = [(anchor, None if anchor.id is None else first(anchor.id, pictures)) for anchor in asked.anchors]
         if any(seconds is None for _, seconds in parts):
             return None
-        told = [f"the {called(anchor)} at {said_seconds(seconds)}" for anchor, seconds in parts]
+        told = [f"the {called(anchor)} at {said_seconds(at)}" for anchor, at in parts if at is not None]
         thought = f"I see {listed(told)}." if told else "I look at the walls."
     silent = rng.random() < SILENT
     truth = AnswerTruth(asked.answer, asked.answer_kind)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import numpy as np
 from scene_r1.rooms.model.material import COLORS
 from scene_r1.rooms.model.shapes import SHAPES
 from scene_r1.rooms.questions import phrases
+from scene_r1.rooms.questions.draft import is_held_out
 from scene_r1.rooms.questions.meaning import Meaning, Noun
 from scene_r1_export.nano.data.shard import Asked, Thing
 from scene_r1_export.nano.data.sights import Picture, Sight
@@ -79,7 +80,7 @@ def _absent(picture: Picture, objects: Sequence[Sight], rng: np.random.Generator
         if shapes and rng.random() < 0.5:  # each of its words is true of something else
             shape = sorted(shapes)[int(rng.integers(len(shapes)))]
             color = sorted(colors)[int(rng.integers(len(colors)))] if rng.random() < 0.5 else color
-        if (shape, color) not in there:
+        if (shape, color) not in there and not is_held_out(Noun(shape, color)):
             nouns.append(Noun(shape, color))
         if shape not in shapes and shape not in furniture:
             nouns.append(Noun(shape))

@@ -180,7 +180,7 @@ class Teacher:
                 raise BadInput("nothing can be asked about the walks of these rooms: make the data again")
             room = self.rooms[int(rng.integers(len(self.rooms)))]
             held = np.flatnonzero(room.keyframe)
-            # As many questions need all of a walk as a part of it: half of the time it is whole.
+            # As many questions need all of a walk as a part of it: about a third of the time it is whole.
             count = len(held) if rng.random() < 0.3 else int(rng.integers(made.fewest, made.most + 1))
             chosen = np.sort(rng.permutation(held)[:count])
             pictures = [picture_of(room, int(index), self.sizes.picture) for index in chosen]
