@@ -42,7 +42,7 @@ class LanguageTraining:
     tower learns along; before it, what comes back from a language that knows no word yet would spoil it."""
 
     steps: int
-    pictures: int = 12
+    pictures: int = 4
     questions: int = 4
     drills: int = 12
     walks: float = 0.0
