@@ -147,7 +147,7 @@ def test_walks_wait_behind_the_gate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fewer(model: Any, sizes: Any, language: Any, rooms: Any, walks: int, views: int) -> Any:
-        assert (walks, views) == (0, 60)
+        assert (walks, views) == (0, 40)
         return evaluate(model, sizes, language, rooms, 0, 1)
 
     monkeypatch.setattr(run_module, "NANO", TINY)

@@ -83,11 +83,11 @@ def test_what_is_rewarded_is_said_more_often(tmp_path: Path, monkeypatch: pytest
     model = lively_model()
     seen = {name: value.clone() for name, value in model.model.visual.state_dict().items()}
     said: list[str] = []
-    made = GrpoTraining(8, scenes=1, questions=3, group=8, most=6, walks=0.5, rate=5e-3, beta=0.0)
+    made = GrpoTraining(20, scenes=1, questions=3, group=8, most=6, walks=0.5, rate=5e-3, beta=0.0)
     Reinforcer(model, TINY, language(), [small_room()], tmp_path / "grpo.pt").train(made, said.append)
     lines = [json.loads(line) for line in said]
-    assert [line["step"] for line in lines] == list(range(1, 9))
-    first, last = lines[0]["reward"], np.mean([line["reward"] for line in lines[-2:]])
+    assert [line["step"] for line in lines] == list(range(1, 21))
+    first, last = lines[0]["reward"], np.mean([line["reward"] for line in lines[-4:]])
     assert first < 0.8
     assert last > first + 0.1
     assert lines[-1]["divergence"] > 0.01
