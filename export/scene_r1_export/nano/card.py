@@ -17,8 +17,8 @@ and is shipped so that the runtime can be tried, and judged from end to end, wit
 
 ## What it knows
 Only the synthetic rooms of `scene_r1.rooms`: 35 kinds of objects in ten colours, on furniture, under the rooms' own
-light. It has never seen a photograph, reads English of about 700 words, and takes part in no conversation. For a real
-room take a real model (docs/models.md).
+light. It has never seen a photograph, reads English of a few hundred words, and takes part in no conversation. For a
+real room take a real model (docs/models.md).
 
 ## How it was trained
 Supervised on {views} pictures of {rooms} rooms of the split `train`, keyframes by the runtime's own selector

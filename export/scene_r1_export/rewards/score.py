@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from scene_r1.rooms.questions.scores import box_iou, temporal_iou
 from scene_r1_engines.answer_format import Verdict, parse_answer, parse_when, parse_where
 from scene_r1_engines.errors import BadAnswer
 from scene_r1_engines.reasoner import Box, Finish
 from scene_r1_export.rewards.form import in_form
-from scene_r1_export.rewards.overlap import box_iou, temporal_iou
 from scene_r1_export.rewards.truth import AnswerTruth, Truth, WhenTruth, WhereTruth
 from scene_r1_export.rewards.words import answer_match
 

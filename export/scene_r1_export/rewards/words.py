@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
-import numpy as np
+from scene_r1.rooms.questions.scores import mean_relative_accuracy
 
 AnswerKind = Literal["word", "number", "metres", "square_metres"]
 """Those of the questions about rooms."""
@@ -23,7 +23,6 @@ UNITS: dict[AnswerKind, str] = {
     "square_metres": r"(?:\s?(?:m2|m²|m\^2|sq\.? ?m|sqm|square (?:metres?|meters?)))?",
 }
 MEASURES: dict[str, re.Pattern[str]] = {kind: re.compile(NUMBER + unit) for kind, unit in UNITS.items()}
-WITHIN = 1.0 - np.linspace(0.5, 0.95, 10)
 
 
 def answer_match(said: str, answer: str, kind: AnswerKind) -> float:
@@ -59,11 +58,3 @@ def number_in(said: str, kind: AnswerKind) -> float | None:
         return float(NUMBER_WORDS.index(bare))
     found = MEASURES[kind].fullmatch(bare)
     return None if found is None else float(found[1])
-
-
-def mean_relative_accuracy(said: float, true: float) -> float:
-    """Mean over theta in 0.50, 0.55 … 0.95 of [|said - true| / true <= 1 - theta]; true > 0.
-
-    VSI-Bench's score of a number (arXiv 2412.14171, section 3; the paper has <, the authors' code <=, and so has this).
-    """
-    return float(np.mean(abs(said - true) / true <= WITHIN))
