@@ -9,12 +9,12 @@ one of such pipelines.
 trl's GRPOTrainer calls them.
 """
 
-from scene_r1.rooms.questions.scores import box_iou, temporal_iou
+from scene_r1.rooms.questions.scores import box_iou, mean_relative_accuracy, temporal_iou
 from scene_r1_export.rewards.batch import format_reward, task_reward, total_reward, truth_of
 from scene_r1_export.rewards.form import in_form
 from scene_r1_export.rewards.score import Rewards, reward, reward_answer, reward_when, reward_where
 from scene_r1_export.rewards.truth import AnswerTruth, Truth, WhenTruth, WhereTruth
-from scene_r1_export.rewards.words import AnswerKind, answer_match, mean_relative_accuracy, number_in, plain_words
+from scene_r1_export.rewards.words import AnswerKind, answer_match, number_in, plain_words
 
 __all__ = [
     "AnswerKind",
