@@ -10,8 +10,6 @@ import pytest
 import torch
 from tests.export.nano_parts import (
     EXCHANGES,
-    HEIGHT,
-    WIDTH,
     for_transformers,
     language,
     lively_model,
@@ -19,13 +17,9 @@ from tests.export.nano_parts import (
 )
 from torch import Tensor
 
-from scene_r1_export.nano.data.classes import color_number, kind_number
-from scene_r1_export.nano.data.shard import Thing
-from scene_r1_export.nano.data.sights import Picture, Sight
 from scene_r1_export.nano.model.sizes import TINY
 from scene_r1_export.nano.model.vision import embed_pictures
 from scene_r1_export.nano.train.grpo import log_probabilities
-from scene_r1_export.nano.train.language import seen_by
 from scene_r1_export.nano.train.packing import Packed, pack, together
 from scene_r1_export.nano.train.speaking import SPREAD_PX, states_of, word_losses
 from scene_r1_export.nano.words import GRID, Said
@@ -137,19 +131,6 @@ def test_words_cost_their_surprise_and_coordinates_that_of_their_neighbourhood(m
         assert float(loss[k]) == pytest.approx(wanted, abs=1e-3)
         assert bool(right[k]) == (int(logs[n - 1].argmax()) == id)
     assert int(place.sum()) == 4
-
-
-def test_a_token_of_a_picture_is_told_the_object_that_it_shows() -> None:
-    mug = Thing(3, "mug", "red", "object", 7, ((0, 0, 0), (1, 1, 1)))
-    table = Thing(7, "table", "", "furniture", -1, ((0, 0, 0), (1, 1, 1)))
-    sights = (Sight(table, (0.0, 28.0, 112.0, 84.0), 6000, True), Sight(mug, (30.0, 30.0, 54.0, 54.0), 500, True))
-    seen = seen_by([Picture(np.zeros((HEIGHT, WIDTH, 3), np.uint8), 0.0, sights)], TINY)
-    kinds = seen.kind.reshape(TINY.cells).tolist()
-    on = kind_number("table")
-    assert kinds == [[0] * 4, [on, kind_number("mug"), on, on], [on] * 4]
-    assert seen.color.tolist() == [-1] * 5 + [color_number("red")] + [-1] * 6
-    assert seen.box[5].tolist() == pytest.approx([30 / 112, 30 / 84, 54 / 112, 54 / 84])
-    assert not seen.box[:4].any()
 
 
 def test_an_answered_box_lies_on_the_grid_and_in_the_picture() -> None:

@@ -27,32 +27,45 @@ GRID = 4
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A question and its right answer. thought: None where it is answered without thinking. answer: texts, and
-    coordinates as int, cut as the runtime's scripts cut them. truth: what an answer is judged by."""
+    coordinates as int, cut as the runtime's scripts cut them. truth: what an answer is judged by. shown: ids of the
+    things that one must look at to say each number, in the order of the numbers of thought and answer."""
 
     task: Task
     question: str
     thought: str | None
     answer: tuple[str | int, ...]
     truth: Truth
+    shown: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """An exercise: a name, and what is to be said at once after it, texts and coordinates as in Exchange."""
+    """An exercise: a name, and what is to be said at once after it, texts and coordinates as in Exchange; shown too."""
 
     name: str
     answer: tuple[str | int, ...]
+    shown: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where in the tokens of an exchange stands a number that one reads off pictures: off these things in them."""
+
+    at: int
+    number: int
+    things: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
     """Tokens of one exchange after the pictures. ids: all of them. learn: from which on they are the model's own.
-    weights: of each token in the loss. places: where in ids a coordinate of a box stands."""
+    weights: of each token in the loss. places: where in ids a coordinate of a box stands. looks: of its numbers."""
 
     ids: list[int]
     learn: int
     weights: list[float] = field(default_factory=list)
     places: tuple[int, ...] = ()
+    looks: tuple[Look, ...] = ()
 
 
 class Language:
@@ -61,6 +74,7 @@ class Language:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.numbers = [self._one(str(n)) for n in range(1000)]
+        self._number_of = {id: number for number, id in enumerate(self.numbers)}
         self.image = self._one("<|image_pad|>")
         self.vision_start, self.vision_end = self._one("<|vision_start|>"), self._one("<|vision_end|>")
         self.end = self._one("<|im_end|>")
@@ -114,7 +128,7 @@ class Language:
                 put(self.tokens(part), 1.0)
         put(self.tokens("</answer>"), 1.0)
         put([self.end], FIXED)
-        return Said(ids, learn, weights, tuple(places))
+        return Said(ids, learn, weights, tuple(places), self._looks(ids, learn, exchange.shown))
 
     def drilled(self, drill: Drill) -> Said:
         """The tokens of an exercise."""
@@ -128,7 +142,13 @@ class Language:
                 places.append(len(ids))
             ids.extend(new)
             weights.extend([1.0] * len(new))
-        return Said(ids, learn, weights, tuple(places))
+        return Said(ids, learn, weights, tuple(places), self._looks(ids, learn, drill.shown))
+
+    def _looks(self, ids: Sequence[int], learn: int, shown: Sequence[tuple[int, ...]]) -> tuple[Look, ...]:
+        numbers = [at for at in range(learn, len(ids)) if ids[at] in self._number_of]
+        return tuple(
+            Look(at, self._number_of[ids[at]], things) for at, things in zip(numbers, shown, strict=False) if things
+        )
 
     def _one(self, text: str) -> int:
         ids = self.tokens(text)

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from scene_r1_engines.errors import BadInput
 from scene_r1_export.nano.commands.data import BLOCK, make
 from scene_r1_export.nano.commands.eval import told
-from scene_r1_export.nano.data.sights import read_rooms
+from scene_r1_export.nano.data.shard import RoomShard
+from scene_r1_export.nano.data.sights import picture_of, read_rooms
 from scene_r1_export.nano.data.views import Views
+from scene_r1_export.nano.model.begin import begin
+from scene_r1_export.nano.model.sizes import Sizes
+from scene_r1_export.nano.model.vision import embed_pictures
 from scene_r1_export.nano.run import Run
 from scene_r1_export.nano.state import read_state
 from scene_r1_export.nano.train.evaluate import evaluate, figures
@@ -20,6 +30,8 @@ from scene_r1_export.nano.train.vision import VisionTraining, train_vision
 
 GATE = "box IoU >= 0.5"
 LEAST = 0.5
+SOME = 100
+"""Views that tell how strong the tower's tokens are in each direction."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +51,10 @@ def run(args: argparse.Namespace) -> int:
     _vision(begun, args)
     rooms = begun.rooms("train")
     language = begun.language(begins=True)
-    model = begun.model(language, None if begun.state("language").exists() else "vision")
+    new = not begun.state("language").exists()
+    model = begun.model(language, "vision" if new else None)
+    if new:
+        begin(model, begun.sizes, language, some_tokens(model, begun.sizes, rooms))
     teacher = Teacher(model, begun.sizes, language, rooms, begun.state("language"), read_rooms(begun.data("looks")))
     with begun.log("language") as say:
         one = LanguageTraining(args.one, see_from=0 if args.smoke else 500)
@@ -75,3 +90,16 @@ def _vision(begun: Run, args: argparse.Namespace) -> None:
     made = replace(made, batch=2, side=112, zoom=(1.0, 1.2)) if args.smoke else made
     with begun.log("vision") as say:
         train_vision(model.model.visual, views, scale, made, state, say)
+
+
+@torch.no_grad()
+def some_tokens(model: Any, sizes: Sizes, rooms: Sequence[RoomShard]) -> Tensor:
+    """(n, width) float32: what the vision tower makes of some views."""
+    rng = np.random.default_rng(0)
+    tokens = []
+    for number in range(SOME):
+        room = rooms[number % len(rooms)]
+        picture = picture_of(room, int(rng.integers(len(room.images))), sizes.picture, rng)
+        seen, _ = embed_pictures(model.model.visual, torch.from_numpy(picture.image[None]))
+        tokens.append(seen[0])
+    return torch.cat(tokens)

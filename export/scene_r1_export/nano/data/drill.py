@@ -28,7 +28,7 @@ def of_picture(picture: Picture, count: int, rng: np.random.Generator) -> list[D
             names.setdefault(name, []).append(number)
     size = (picture.image.shape[0], picture.image.shape[1])
     there = [
-        Drill(name, coordinates(objects[numbers[0]].box, size))
+        Drill(name, coordinates(objects[numbers[0]].box, size), ((objects[numbers[0]].thing.id,),) * 4)
         for name, numbers in names.items()
         if len(numbers) == 1 and objects[numbers[0]].clear
     ]
@@ -53,7 +53,8 @@ def of_walk(pictures: Sequence[Picture], count: int, rng: np.random.Generator) -
     there = []
     for name, seen in times.items():
         moments = sorted({moment for each in seen.values() for moment in each})
-        there.append(Drill(name, (" in view at ", listed([said_seconds(moment) for moment in moments]), ".")))
+        told = listed([said_seconds(moment) for moment in moments])
+        there.append(Drill(name, (" in view at ", told, "."), (tuple(seen),) * len(moments)))
     there = [there[int(i)] for i in rng.permutation(len(there))]
     absent = _absent(faint, rng, max(2, round(count * ABSENT)))
     return [*there[: count - len(absent)], *(Drill(name, (" not found",)) for name in absent)]

@@ -63,7 +63,8 @@ def when(
         begin = min(max(round(start), first), last - 1)
         finish = min(max(round(end), begin + 1), last)
         truth = WhenTruth(tuple(seen), pictures[0].seconds, last)
-        return Exchange("when", question, None if silent else thought, window_answer(begin, finish), truth)
+        answer, looks = window_answer(begin, finish), () if silent else ((target,),) * len(inside)
+        return Exchange("when", question, None if silent else thought, answer, truth, looks)
     truth = WhenTruth((), pictures[0].seconds, last)
     return Exchange("when", question, None if silent else f"I do not see {it}.", NOT_FOUND, truth)
 
@@ -89,15 +90,18 @@ def answer(
             return None
         told = [f"a {name(thing)} at {said_seconds(seconds)}" for thing, seconds in shown]
         thought = f"I see {listed(told)}." if told else "I see none."
+        seen_things = tuple((thing.id,) for thing, _ in shown)
     else:
         parts = [(anchor, None if anchor.id is None else first(anchor.id, pictures)) for anchor in asked.anchors]
         if any(seconds is None for _, seconds in parts):
             return None
         told = [f"the {called(anchor)} at {said_seconds(at)}" for anchor, at in parts if at is not None]
         thought = f"I see {listed(told)}." if told else "I look at the walls."
+        seen_things = tuple((anchor.id,) for anchor in asked.anchors if anchor.id is not None) if told else ()
     silent = rng.random() < SILENT
     truth = AnswerTruth(asked.answer, asked.answer_kind)  # type: ignore[arg-type]
-    return Exchange("answer", asked.text, None if silent else thought, (asked.answer,), truth)
+    looks = () if silent else seen_things
+    return Exchange("answer", asked.text, None if silent else thought, (asked.answer,), truth, looks)
 
 
 def first(id: int, pictures: Sequence[Picture]) -> float | None:

@@ -115,7 +115,7 @@ def found(picture: Picture, sight: Sight, question: str, rng: np.random.Generato
     thought = f"It is the {described(thing, picture, support)}." if rng.random() >= SILENT else None
     answer = box_answer(sight.box, f"{thing.color} {thing.name}", picture.image.shape[:2])
     height, width = picture.image.shape[:2]
-    return Exchange("where", question, thought, answer, WhereTruth(sight.box, width, height))
+    return Exchange("where", question, thought, answer, WhereTruth(sight.box, width, height), shown=((thing.id,),) * 4)
 
 
 def missing(picture: Picture, question: str, it: str, rng: np.random.Generator) -> Exchange:

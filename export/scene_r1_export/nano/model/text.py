@@ -4,6 +4,7 @@ nothing. A mask over the whole sequence would have most of the work of a long wa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+Places = tuple[Tensor, Tensor]
+"""Rows and columns of tokens."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +44,7 @@ def states_after_layers(language: Any, embedded: Tensor, positions: Tensor, layo
     language: transformers' Qwen2_5_VLTextModel. embedded: (B, n, width). positions: (3, B, n). What stands at padding
     means nothing.
     """
-    cos, sin = _turns(language, positions)
+    cos, sin = turns_of(language, positions)
     states, all_ = embedded, [embedded]
     for layer in language.layers:
         states = states + _attention(layer.self_attn, _norm(layer.input_layernorm, states), cos, sin, layouts)
@@ -53,7 +57,24 @@ def _norm(norm: Any, states: Tensor) -> Tensor:
     return functional.rms_norm(states, (states.shape[-1],), norm.weight, norm.variance_epsilon)
 
 
-def _turns(language: Any, positions: Tensor) -> tuple[Tensor, Tensor]:
+def scores(layer: Any, head: int, states: Tensor, turns: tuple[Tensor, Tensor], asks: Places, keys: Places) -> Tensor:
+    """(k, m): how strongly one head of a layer looks from k tokens at m others, before the softmax.
+
+    states: (B, n, width) before the layer. turns: cos and sin, of `turns_of`. asks, keys: rows and columns of tokens;
+    what is of another row is no less scored.
+    """
+    attention, size = layer.self_attn, layer.self_attn.head_dim
+    states = _norm(layer.input_layernorm, states)
+    query, key = attention.q_proj, attention.k_proj
+    group = head * key.out_features // query.out_features
+    cos, sin = (part[:, 0] for part in turns)
+    q = functional.linear(states[asks], query.weight[head * size :][:size], query.bias[head * size :][:size])
+    k = functional.linear(states[keys], key.weight[group * size :][:size], key.bias[group * size :][:size])
+    q, k = _turned(q, cos[asks], sin[asks]), _turned(k, cos[keys], sin[keys])
+    return q @ k.T / math.sqrt(size)
+
+
+def turns_of(language: Any, positions: Tensor) -> tuple[Tensor, Tensor]:
     """cos and sin (B, 1, n, head): each frequency counts along one of time, rows and columns."""
     sections = language.config.rope_parameters["mrope_section"]
     axis = torch.repeat_interleave(torch.arange(3), torch.tensor(sections))

@@ -14,25 +14,27 @@ import torch
 from torch import Tensor
 
 from scene_r1_engines.errors import BadInput
-from scene_r1_export.nano.data.classes import color_number, kind_number
 from scene_r1_export.nano.data.drill import of_picture, of_walk
 from scene_r1_export.nano.data.shard import RoomShard
 from scene_r1_export.nano.data.sights import Picture, picture_of
 from scene_r1_export.nano.data.views import relit
 from scene_r1_export.nano.data.when import about_walk
 from scene_r1_export.nano.data.where import where
-from scene_r1_export.nano.model.sizes import CELL, Sizes
+from scene_r1_export.nano.model.sizes import Sizes
 from scene_r1_export.nano.model.vision import embed_pictures
 from scene_r1_export.nano.state import read_state, write_state
 from scene_r1_export.nano.train.optimizer import Optimizer, share_of_rate
 from scene_r1_export.nano.train.packing import pack, together
-from scene_r1_export.nano.train.speaking import PlaceHead, Seen, states_of, word_losses
+from scene_r1_export.nano.train.pointing import looking_loss
+from scene_r1_export.nano.train.speaking import states_of, word_losses
 from scene_r1_export.nano.words import Drill, Exchange, Language, Said
 
 MOST_EMPTY = 10_000
 """Pictures of walks about which nothing could be asked, one after the other."""
-HALF_WAY = 2
-"""The layer after which a picture's token is asked where it is."""
+OTHERS = 0.3
+"""Share of the rate that embeddings, norms and biases move at."""
+LOOKING = 0.5
+"""Weight of where it looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,8 @@ class LanguageTraining:
     walks: float = 0.0
     fewest: int = 4
     most: int = 16
-    rate: float = 1.5e-3
-    vision_share: float = 0.3
+    rate: float = 6e-3
+    vision_share: float = 0.1
     see_from: int | None = None
     warm: int = 100
     fall_from: int | None = None
@@ -78,12 +80,11 @@ class Teacher:
     ) -> None:
         self.model, self.sizes, self.language, self.rooms, self.state = model, sizes, language, rooms, state
         self._views = [(room, index) for room in (*rooms, *looks) for index in range(len(room.images))]
-        self.place_head = PlaceHead(sizes.width)
         text = [p for n, p in model.named_parameters() if "visual" not in n]
         inner = [p for n, p in model.named_parameters() if "visual" not in n and p.ndim == 2 and "embed" not in n]
         chosen = {id(p) for p in inner}
-        others = [p for p in text if id(p) not in chosen] + list(self.place_head.parameters())
-        self.optimizer = Optimizer(inner, others, 1.0)
+        others = [p for p in text if id(p) not in chosen]
+        self.optimizer = Optimizer(inner, others, 1.0, OTHERS)
         visual = model.model.visual
         self.vision_optimizer = Optimizer(
             [p for p in visual.parameters() if p.ndim == 2], [p for p in visual.parameters() if p.ndim != 2], 1.0
@@ -92,7 +93,6 @@ class Teacher:
         if state.exists():
             kept = read_state(state)
             model.load_state_dict(kept["model"])
-            self.place_head.load_state_dict(kept["head"])
             self.optimizer.load_state_dict(kept["optimizer"])
             self.vision_optimizer.load_state_dict(kept["vision"])
             self.step = kept["step"]
@@ -124,7 +124,6 @@ class Teacher:
         """Write the state, whole or not at all."""
         state = {
             "model": self.model.state_dict(),
-            "head": self.place_head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "vision": self.vision_optimizer.state_dict(),
             "step": self.step,
@@ -147,14 +146,14 @@ class Teacher:
             tokens, _ = embed_pictures(self.model.model.visual, images)
         states = states_of(self.model, batch, tokens.flatten(0, 1))
         loss, weight, place, right = word_losses(self.model, batch, states[-1], self.language)
-        of_place, overlap = self.place_head.loss(states[HALF_WAY][batch.cells], seen_by(pictures, self.sizes))
+        of_looks, found = looking_loss(self.model, batch, states, groups, self.sizes.cells)
         weight = torch.where(place, 2.0 * weight, weight)
-        total = (loss * weight).sum() / weight.sum() + 0.3 * of_place
+        total = (loss * weight).sum() / weight.sum() + LOOKING * of_looks
         name = "walk" if walk else "one"
         told = {
             f"{name}_words": float(loss[~place].detach().mean()),
             f"{name}_right": float(right[~place].float().mean()),
-            "place_iou": overlap,
+            f"{name}_looks": found,
         }
         if place.any():
             told["coordinates"] = float(loss[place].detach().mean())
@@ -194,29 +193,3 @@ class Teacher:
     def _said(self, exchanges: Sequence[Exchange], drills: Sequence[Drill]) -> list[Said]:
         said = [self.language.said(one) for one in exchanges]
         return said + [self.language.drilled(one) for one in drills]
-
-
-def seen_by(pictures: Sequence[Picture], sizes: Sizes) -> Seen:
-    """What every token of these pictures shows: the object that its middle lies in, or else the smallest that it
-    touches for a good part."""
-    rows, columns = sizes.cells
-    kind, color = np.zeros((len(pictures), rows * columns), np.int64), np.full((len(pictures), rows * columns), -1)
-    box = np.zeros((len(pictures), rows * columns, 4), np.float32)
-    y, x = (np.mgrid[:rows, :columns].reshape(2, -1)) * CELL
-    height, width = sizes.picture
-    for n, picture in enumerate(pictures):
-        best = np.zeros(rows * columns)
-        for sight in picture.sights:
-            x0, y0, x1, y1 = sight.box
-            across = np.clip(np.minimum(x + CELL, x1) - np.maximum(x, x0), 0, None)
-            down = np.clip(np.minimum(y + CELL, y1) - np.maximum(y, y0), 0, None)
-            area = (x1 - x0) * (y1 - y0)
-            share = across * down / min(CELL * CELL, area)
-            is_object = sight.thing.kind == "object"
-            worth = np.where(share > 0.3, (2.0 if is_object else 1.0) + share - area / 1e6, 0.0)
-            wins = worth > best
-            best[wins] = worth[wins]
-            kind[n, wins] = kind_number(sight.thing.name)
-            color[n, wins] = color_number(sight.thing.color) if is_object else -1
-            box[n, wins] = (x0 / width, y0 / height, x1 / width, y1 / height)
-    return Seen(torch.from_numpy(kind.ravel()), torch.from_numpy(color.ravel()), torch.from_numpy(box.reshape(-1, 4)))

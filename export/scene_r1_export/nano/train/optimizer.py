@@ -12,17 +12,22 @@ from torch import Tensor, nn
 class Optimizer:
     """Muon and AdamW as one. Muon needs about half the pictures here that AdamW alone does.
 
-    matrices: parameters of two dimensions inside the network. others: embeddings, norms, biases, heads.
+    matrices: parameters of two dimensions inside the network. others: embeddings, norms, biases, heads, which move at
+    a share of the rate.
     """
 
-    def __init__(self, matrices: Iterable[nn.Parameter], others: Iterable[nn.Parameter], rate: float) -> None:
+    def __init__(
+        self, matrices: Iterable[nn.Parameter], others: Iterable[nn.Parameter], rate: float, share: float = 1.0
+    ) -> None:
         self.rate = rate
+        self._shares: list[float] = []
         self._parts: list[Any] = []
         self._all: list[nn.Parameter] = []
         for parameters, kind in ((list(matrices), "muon"), (list(others), "adamw")):
             if not parameters:
                 continue
             self._all += parameters
+            self._shares.append(1.0 if kind == "muon" else share)
             if kind == "muon":
                 self._parts.append(Muon(parameters, rate))
             else:
@@ -31,9 +36,9 @@ class Optimizer:
     def step(self, share: float, clip: float = 1.0) -> float:
         """One step at `share` of the rate, then gradients are forgotten. Returns their norm before clipping."""
         norm = nn.utils.clip_grad_norm_(self._all, clip)
-        for part in self._parts:
+        for part, own in zip(self._parts, self._shares, strict=True):
             for group in part.param_groups:
-                group["lr"] = self.rate * share
+                group["lr"] = self.rate * share * own
             part.step()
             part.zero_grad(set_to_none=True)
         return float(norm)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scene_r1_export.nano.model.text import Layout
-from scene_r1_export.nano.words import Language, Said
+from scene_r1_export.nano.words import Language, Look, Said
 
 PADDING = -1
 
@@ -20,7 +20,7 @@ PADDING = -1
 class Packed:
     """One sequence. ids: (n,) int64. positions: (3, n) int64, of the rotary turn. part: (n,) int64, 0 for what all
     questions see, then 1, 2, ... . cells: (m,) int64, where the tokens of pictures stand. weight: (n,) float32, of
-    predicting each token. place: (n,) bool, coordinates."""
+    predicting each token. place: (n,) bool, coordinates. looks: of numbers in ids."""
 
     ids: NDArray[np.int64]
     positions: NDArray[np.int64]
@@ -28,12 +28,13 @@ class Packed:
     cells: NDArray[np.int64]
     weight: NDArray[np.float32]
     place: NDArray[np.bool_]
+    looks: tuple[Look, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """Sequences of one length. ids, part: (B, n). positions: (3, B, n). layouts: of each sequence. cells: rows and
-    columns of all picture tokens, one sequence after the other. weight, place: (B, n)."""
+    columns of all picture tokens, one sequence after the other. weight, place: (B, n). looks: of each sequence."""
 
     ids: Tensor
     part: Tensor
@@ -42,6 +43,7 @@ class Batch:
     cells: tuple[Tensor, Tensor]
     weight: Tensor
     place: Tensor
+    looks: tuple[tuple[Look, ...], ...]
 
 
 def pack(language: Language, seconds: Sequence[float | None], grid: tuple[int, int], said: Sequence[Said]) -> Packed:
@@ -73,8 +75,10 @@ def pack(language: Language, seconds: Sequence[float | None], grid: tuple[int, i
     part = [0] * shared
     weight, places = [0.0] * shared, [False] * shared
     begin = at
+    looks: list[Look] = []
     for number, one in enumerate(said, start=1):
         at = begin
+        looks += [replace(look, at=len(ids) + look.at) for look in one.looks]
         put(one.ids)
         part += [number] * len(one.ids)
         weight += one.weights
@@ -89,6 +93,7 @@ def pack(language: Language, seconds: Sequence[float | None], grid: tuple[int, i
         np.array(cells),
         np.array(weight, np.float32),
         np.array(places),
+        tuple(looks),
     )
 
 
@@ -113,4 +118,5 @@ def together(packed: Sequence[Packed]) -> Batch:
         (torch.from_numpy(rows), torch.from_numpy(np.concatenate([one.cells for one in packed]))),
         filled([one.weight for one in packed], 0.0),
         filled([one.place for one in packed], 0),
+        tuple(one.looks for one in packed),
     )

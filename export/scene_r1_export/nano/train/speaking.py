@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from scene_r1_export.nano.data.classes import COLOR_NAMES, KINDS
 from scene_r1_export.nano.model.text import states_after_layers
-from scene_r1_export.nano.train.heads import iou
 from scene_r1_export.nano.train.packing import Batch
 from scene_r1_export.nano.words import GRID, Language
 
 SPREAD_PX = 3.0
 """A coordinate's neighbours on the grid are nearly right: the target is a bell of this width."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Seen:
-    """Of every picture token of a batch, in its order: kind, color (n,) int64, box (n, 4) as shares of the picture."""
-
-    kind: Tensor
-    color: Tensor
-    box: Tensor
-
-
-class PlaceHead(nn.Module):
-    """What a picture's token is and where, asked half-way up: there it must know its own place in the picture."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.RMSNorm(width)
-        self.out = nn.Linear(width, len(KINDS) + len(COLOR_NAMES) + 4)
-
-    def loss(self, states: Tensor, seen: Seen) -> tuple[Tensor, float]:
-        """states: (n, width). Returns the loss, and the mean IoU of the boxes of objects."""
-        out: Tensor = self.out(self.norm(states))
-        kind, color, box = torch.split(out, [len(KINDS), len(COLOR_NAMES), 4], dim=-1)
-        named, shown = seen.color >= 0, seen.kind > 0
-        loss = 0.5 * functional.cross_entropy(kind, seen.kind)
-        if named.any():
-            loss = loss + 0.5 * functional.cross_entropy(color[named], seen.color[named])
-        if not shown.any():
-            return loss, 0.0
-        overlap = iou(box[shown], seen.box[shown])
-        loss = loss + 8.0 * functional.smooth_l1_loss(box[shown], seen.box[shown], beta=0.02)
-        loss = loss + (1.0 - overlap).mean()
-        objects = named[shown]
-        return loss, float(overlap[objects].detach().mean()) if objects.any() else 0.0
 
 
 def states_of(model: Any, batch: Batch, pictures: Tensor) -> list[Tensor]:
