@@ -1,8 +1,9 @@
-"""What a new model is given and need not learn: places, numbers that lie near each other, even tokens."""
+"""What a new model is given and need not learn: places, numbers on a curve, even tokens, and how to look for a name."""
 
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,16 @@ import torch
 from tests.export.nano_parts import language, words
 from torch import Tensor
 
+from scene_r1_export.nano.begin import begin
+from scene_r1_export.nano.begin.names import numbers_on_a_curve, seen_directions, whiten
+from scene_r1_export.nano.begin.stream import COLUMN, OWN, ROW, STEADY
 from scene_r1_export.nano.checkpoint import new_model
-from scene_r1_export.nano.model.begin import COLUMN, OWN, ROW, STEADY, begin, numbers_on_a_curve
+from scene_r1_export.nano.data.classes import COLOR_NAMES, KINDS, color_number, kind_number
 from scene_r1_export.nano.model.sizes import NANO, TINY, Sizes
-from scene_r1_export.nano.train.packing import pack, together
+from scene_r1_export.nano.model.text import scores, turns_of
+from scene_r1_export.nano.train.heads import DenseHead
+from scene_r1_export.nano.train.packing import Batch, pack, together
+from scene_r1_export.nano.train.pointing import HEAD, LAYER
 from scene_r1_export.nano.train.speaking import states_of
 from scene_r1_export.nano.words import Drill
 
@@ -28,48 +35,113 @@ def uneven(count: int, width: int) -> Tensor:
     return torch.randn(count, width, generator=generator) @ mixed + 7.0
 
 
+def head_of(width: int) -> dict[str, Tensor]:
+    torch.manual_seed(6)
+    return DenseHead(width).state_dict()
+
+
 def begun(sizes: Sizes) -> Any:
     model = new_model(sizes, words())
-    begin(model, sizes, language(), uneven(2000, sizes.width))
+    begin(model, sizes, language(), uneven(2000, sizes.width), head_of(sizes.width))
     return model
 
 
-@pytest.mark.parametrize("sizes", [TINY, NANO])
-@pytest.mark.parametrize("seconds", [(None,), TIMES])
-def test_after_one_layer_a_token_knows_its_row_and_column(sizes: Sizes, seconds: tuple[float | None, ...]) -> None:
-    model = begun(sizes)
-    batch = together([pack(language(), seconds, sizes.cells, [language().drilled(Drill("red mug", (" not found",)))])])
-    rows, columns = sizes.cells
-    tokens = torch.randn(len(seconds) * rows * columns, sizes.width, generator=torch.Generator().manual_seed(2))
+def asked(sizes: Sizes, seconds: tuple[float | None, ...], name: str) -> Batch:
+    return together([pack(language(), seconds, sizes.cells, [language().drilled(Drill(name, (" not found",)))])])
+
+
+def shown(model: Any, sizes: Sizes, pictures: int) -> Tensor:
+    """Tokens as the turned tower gives them out, of nothing in particular."""
+    count = pictures * sizes.cells[0] * sizes.cells[1]
+    tokens = torch.randn(count, sizes.width, generator=torch.Generator().manual_seed(2))
     tokens[:, OWN] = 0.0
     tokens[:, STEADY] = model.model.visual.merger.mlp[2].bias[STEADY].detach()
+    return tokens
+
+
+@pytest.mark.parametrize("sizes", [TINY, NANO], ids=["tiny", "nano"])
+@pytest.mark.parametrize("seconds", [(None,), TIMES], ids=["one", "walk"])
+def test_after_one_layer_a_token_knows_its_row_and_column(sizes: Sizes, seconds: tuple[float | None, ...]) -> None:
+    sizes = replace(TINY, width=128) if sizes is TINY else sizes  # a head of 16 has too few turns for a whole walk
+    sizes = replace(sizes, rope_sections=(1, 5, 10)) if sizes is not NANO else sizes
+    model = begun(sizes)
+    batch = asked(sizes, seconds, "red mug")
+    rows, columns = sizes.cells
     with torch.no_grad():
-        states = states_of(model, batch, tokens)[1][batch.cells].reshape(len(seconds), rows, columns, -1).numpy()
-    row, column = states[..., ROW], states[..., COLUMN]
-    for values, axis, steps in ((row, 1, rows), (column, 2, columns)):
-        by_step = np.moveaxis(values, axis, 0).reshape(steps, -1)
+        states = states_of(model, batch, shown(model, sizes, len(seconds)))[1][batch.cells]
+    placed = states.reshape(len(seconds), rows, columns, -1).numpy()
+    for own, axis, steps in ((ROW, 1, rows), (COLUMN, 2, columns)):
+        by_step = np.moveaxis(placed[..., own], axis, 0).reshape(steps, -1)
         line = np.polyval(np.polyfit(np.arange(steps), by_step.mean(axis=1), 1), np.arange(steps))
         step = abs(line[1] - line[0])
         assert step > 0.3
-        assert float(np.abs(by_step - line[:, None]).max()) < 0.8 * step  # seven pictures, one curve
+        assert float(np.abs(by_step - line[:, None]).max()) < 0.8 * step
+
+
+def test_words_have_no_place() -> None:
+    model = begun(NANO)
+    batch = asked(NANO, TIMES, "red mug")
+    with torch.no_grad():
+        states = states_of(model, batch, shown(model, NANO, len(TIMES)))[1]
+    picture = torch.zeros(batch.ids.shape, dtype=torch.bool)
+    picture[batch.cells] = True
+    assert float(states[~picture][-5:, [ROW, COLUMN]].abs().max()) < 0.1
+    assert float(states[picture][:, [ROW, COLUMN]].abs().mean()) > 1.0
+
+
+@pytest.mark.parametrize("name", ["red mug", "teal suitcase", "mug", "teddy bear"])
+def test_it_looks_at_what_is_named(name: str) -> None:
+    """The picture shows a red mug, a teal suitcase, a blue mug and a pink teddy bear, as the tower's head would say."""
+    model = new_model(NANO, words())
+    kind, color, _ = seen_directions(
+        head_of(NANO.width), whiten(copy.deepcopy(model.model.visual.merger.mlp[2]), uneven(2000, NANO.width))
+    )
+    begin(model, NANO, language(), uneven(2000, NANO.width), head_of(NANO.width))
+    tokens = 0.5 * shown(model, NANO, 1)
+    tokens[:, STEADY] *= 2.0
+    things = {"red mug": 17, "teal suitcase": 40, "blue mug": 62, "pink teddy bear": 90}
+    for thing, cell in things.items():
+        hue, shape = thing.split(" ", 1)
+        tokens[cell] += 6.0 * (kind[kind_number(shape) - 1] + color[color_number(hue) - 1])
+    batch = asked(NANO, (None,), name)
+    text = model.model.language_model
+    with torch.no_grad():
+        states = states_of(model, batch, tokens)
+        last = (torch.zeros(1, dtype=torch.int64), torch.tensor([batch.ids.shape[1] - 2]))
+        turns = turns_of(text, batch.positions)
+        found = scores(text.layers[LAYER], NANO.heads + HEAD, states[LAYER], turns, last, batch.cells)[0]
+    wanted = [cell for thing, cell in things.items() if thing.endswith(name)]
+    assert sorted(found.topk(len(wanted)).indices.tolist()) == wanted
 
 
 def test_the_towers_last_layer_gives_tokens_of_even_strength() -> None:
-    model = new_model(NANO, words())
-    last = model.model.visual.merger.mlp[2]
+    last = new_model(NANO, words()).model.visual.merger.mlp[2]
     before = copy.deepcopy(last)
     inner = uneven(3000, last.in_features)
     with torch.no_grad():
-        begin(model, NANO, language(), before(inner))
-        tokens = last(inner)
-    assert float(tokens[:, [own for own in OWN if own != STEADY]].abs().max()) < 1e-3
-    assert float(tokens[:, STEADY].std()) < 1e-3
-    rest = tokens[:, len(OWN) :]
-    assert float(rest.mean().abs()) < 0.05
-    assert float(rest.pow(2).mean().sqrt()) == pytest.approx(1.0, abs=0.1)
-    strengths = torch.linalg.svdvals(rest - rest.mean(dim=0))
-    unlike = torch.linalg.svdvals(before(inner) - before(inner).mean(dim=0))
-    assert float(strengths[0] / strengths[100]) < float(unlike[0] / unlike[100]) ** 0.5
+        turn = whiten(last, before(inner))
+        tokens, was = last(inner), before(inner)
+        assert float(tokens[:, [own for own in OWN if own != STEADY]].abs().max()) < 1e-3
+        assert float(tokens[:, STEADY].std()) < 1e-3
+        rest = tokens[:, len(OWN) :]
+        assert float((rest - ((was - was.mean(dim=0)) @ turn.T)[:, len(OWN) :]).abs().max()) < 1e-2
+        assert float(rest.mean().abs()) < 0.05
+        assert float(rest.pow(2).mean().sqrt()) == pytest.approx(1.0, abs=0.1)
+        strengths, unlike = torch.linalg.svdvals(rest), torch.linalg.svdvals(was - was.mean(dim=0))
+        assert float(strengths[0] / strengths[100]) < float(unlike[0] / unlike[100]) ** 0.75
+
+
+def test_directions_are_those_in_which_the_head_tells_kinds_apart() -> None:
+    """A step along the direction of a kind raises what the head says for it, seen back through the turn."""
+    head, tokens = head_of(NANO.width), torch.randn(3000, NANO.width, generator=torch.Generator().manual_seed(8))
+    turn = whiten(new_model(NANO, words()).model.visual.merger.mlp[2], tokens)
+    kind, color, box = seen_directions(head, turn)
+    assert (len(kind), len(color), len(box)) == (len(KINDS) - 1, len(COLOR_NAMES) - 1, 4)
+    turned = (tokens - tokens.mean(dim=0)) @ turn.T
+    said = tokens @ (head["out.weight"] * head["norm.weight"]).T
+    for number in (0, 7, 33):
+        logit = said[:, 1 + number] - said[:, 1 : len(KINDS)].mean(dim=1)
+        assert float(torch.corrcoef(torch.stack((turned @ kind[number], logit)))[0, 1]) > 0.95
 
 
 def test_numbers_lie_on_a_curve() -> None:

@@ -15,7 +15,7 @@ from scene_r1_export.nano.data.sights import Picture, Sight
 from scene_r1_export.nano.model.sizes import TINY
 from scene_r1_export.nano.model.text import scores, turns_of
 from scene_r1_export.nano.train.packing import Batch, pack, together
-from scene_r1_export.nano.train.pointing import HEADS, cells_showing, looking_loss, targets
+from scene_r1_export.nano.train.pointing import HEAD, LAYER, cells_showing, looking_loss, targets
 from scene_r1_export.nano.train.speaking import states_of
 from scene_r1_export.nano.words import Drill, Look, coordinates
 
@@ -95,15 +95,13 @@ def test_the_loss_is_the_share_of_attention_that_goes_elsewhere(model: Any) -> N
     text = model.model.language_model
     (rows, columns), _ = targets(batch, [[picture()]], TINY.cells)
     wanted = 0.0
-    for layer, head in HEADS:
-        number = max(0, TINY.depth + layer)
-        chosen = text.layers[number]
-        found = scores(
-            chosen, TINY.heads + head, states[number], turns_of(text, batch.positions), (rows, columns), batch.cells
-        )
-        share = found.softmax(dim=-1)[:, AT_MUG]
-        wanted -= float(share.log().mean()) / len(HEADS)
-    assert float(loss) == pytest.approx(wanted, rel=1e-5)
+    turns = turns_of(text, batch.positions)
+    for row, column in zip(rows, columns, strict=True):
+        asks, seen = (row[None], column[None]), torch.arange(int(column) + 1)
+        everything = (torch.zeros_like(seen), seen)
+        found = scores(text.layers[LAYER], TINY.heads + HEAD, states[LAYER], turns, asks, everything)
+        wanted -= float(found.detach().log_softmax(dim=-1)[0, batch.cells[1][AT_MUG]]) / len(rows)
+    assert float(loss.detach()) == pytest.approx(wanted, rel=1e-5)
     assert 0.0 <= hits <= 1.0
     assert wanted > 0.1
     torch.autograd.backward(loss)

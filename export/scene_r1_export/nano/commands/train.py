@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from scene_r1_engines.errors import BadInput
+from scene_r1_export.nano.begin import begin
 from scene_r1_export.nano.commands.data import BLOCK, make
 from scene_r1_export.nano.commands.eval import told
 from scene_r1_export.nano.data.shard import RoomShard
 from scene_r1_export.nano.data.sights import picture_of, read_rooms
 from scene_r1_export.nano.data.views import Views
-from scene_r1_export.nano.model.begin import begin
 from scene_r1_export.nano.model.sizes import Sizes
 from scene_r1_export.nano.model.vision import embed_pictures
 from scene_r1_export.nano.run import Run
@@ -54,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     new = not begun.state("language").exists()
     model = begun.model(language, "vision" if new else None)
     if new:
-        begin(model, begun.sizes, language, some_tokens(model, begun.sizes, rooms))
+        heads = read_state(begun.state("vision"))["heads"]
+        head = {name.removeprefix("1."): value for name, value in heads.items() if name.startswith("1.")}
+        begin(model, begun.sizes, language, some_tokens(model, begun.sizes, rooms), head)
     teacher = Teacher(model, begun.sizes, language, rooms, begun.state("language"), read_rooms(begun.data("looks")))
     with begun.log("language") as say:
         one = LanguageTraining(args.one, see_from=0 if args.smoke else 500)

@@ -31,7 +31,7 @@ from scene_r1_export.nano.words import Drill, Exchange, Language, Said
 
 MOST_EMPTY = 10_000
 """Pictures of walks about which nothing could be asked, one after the other."""
-OTHERS = 0.3
+OTHERS = 0.25
 """Share of the rate that embeddings, norms and biases move at."""
 LOOKING = 0.5
 """Weight of where it looks."""
@@ -50,7 +50,7 @@ class LanguageTraining:
     walks: float = 0.0
     fewest: int = 4
     most: int = 16
-    rate: float = 6e-3
+    rate: float = 2e-3
     vision_share: float = 0.1
     see_from: int | None = None
     warm: int = 100

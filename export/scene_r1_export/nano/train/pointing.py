@@ -19,32 +19,33 @@ from scene_r1_export.nano.model.sizes import CELL
 from scene_r1_export.nano.model.text import scores, turns_of
 from scene_r1_export.nano.train.packing import Batch
 
-HEADS = ((-3, -1), (-2, -1))
-"""Layer and head, counted from the last ones."""
+LAYER, HEAD = 1, -1
+"""Those that `begin.look` has set."""
 
 
 def looking_loss(
     model: Any, batch: Batch, states: Sequence[Tensor], groups: Sequence[Sequence[Picture]], cells: tuple[int, int]
 ) -> tuple[Tensor, float]:
-    """Cross entropy of looking at the right thing among all tokens of the pictures, and how often it is the most
-    looked at. states: of `states_of`. groups: the pictures of each sequence. cells: rows and columns of tokens of one.
+    """Cross entropy of looking at the right thing among all tokens that can be seen, and the share of the looks that
+    it gets. states: of `states_of`. groups: the pictures of each sequence. cells: rows and columns of tokens of one.
     """
     language = model.model.language_model
     asks, right = targets(batch, groups, cells)
     if len(right) == 0:
         return states[0].new_zeros(()), 0.0
-    other = batch.cells[0][None] != asks[0][:, None]
+    rows, columns = (part.flatten() for part in torch.meshgrid(*map(torch.arange, batch.ids.shape), indexing="ij"))
+    part = batch.part[rows, columns][None]
+    seen = (rows[None] == asks[0][:, None]) & (columns[None] <= asks[1][:, None])
+    seen &= (part == 0) | (part == batch.part[asks][:, None])
+    whole = torch.zeros(len(right), len(rows), dtype=torch.bool)
+    whole[:, batch.cells[0] * batch.ids.shape[1] + batch.cells[1]] = right
     turns = turns_of(language, batch.positions)
-    loss, hits = states[0].new_zeros(()), 0.0
-    for from_last, head in HEADS:
-        number = max(0, len(language.layers) + from_last)
-        layer = language.layers[number]
-        heads = layer.self_attn.q_proj.out_features // layer.self_attn.head_dim
-        found = scores(layer, heads + head, states[number], turns, asks, batch.cells).masked_fill(other, -torch.inf)
-        logs = found.log_softmax(dim=-1)
-        loss = loss - logs.masked_fill(~right, -torch.inf).logsumexp(dim=-1).mean() / len(HEADS)
-        hits = float(right.gather(1, found.argmax(dim=-1, keepdim=True)).float().mean())
-    return loss, hits
+    layer = language.layers[LAYER]
+    heads = layer.self_attn.q_proj.out_features // layer.self_attn.head_dim
+    found = scores(layer, heads + HEAD, states[LAYER], turns, asks, (rows, columns)).masked_fill(~seen, -torch.inf)
+    logs = found.log_softmax(dim=-1)
+    loss = -logs.masked_fill(~whole, -torch.inf).logsumexp(dim=-1).mean()
+    return loss, float((logs.detach().exp() * whole).sum(dim=-1).mean())
 
 
 def targets(
