@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,18 @@ def head_of(width: int) -> dict[str, Tensor]:
     return DenseHead(width).state_dict()
 
 
+@lru_cache(maxsize=2)
 def begun(sizes: Sizes) -> Any:
     model = new_model(sizes, words())
     begin(model, sizes, language(), uneven(2000, sizes.width), head_of(sizes.width))
     return model
+
+
+@lru_cache(maxsize=1)
+def directions() -> tuple[Tensor, Tensor]:
+    """Of kinds and of colours, in the tokens of `begun(NANO)`."""
+    turn = whiten(new_model(NANO, words()).model.visual.merger.mlp[2], uneven(2000, NANO.width))
+    return seen_directions(head_of(NANO.width), turn)[:2]
 
 
 def asked(sizes: Sizes, seconds: tuple[float | None, ...], name: str) -> Batch:
@@ -92,11 +101,7 @@ def test_words_have_no_place() -> None:
 @pytest.mark.parametrize("name", ["red mug", "teal suitcase", "mug", "teddy bear"])
 def test_it_looks_at_what_is_named(name: str) -> None:
     """The picture shows a red mug, a teal suitcase, a blue mug and a pink teddy bear, as the tower's head would say."""
-    model = new_model(NANO, words())
-    kind, color, _ = seen_directions(
-        head_of(NANO.width), whiten(copy.deepcopy(model.model.visual.merger.mlp[2]), uneven(2000, NANO.width))
-    )
-    begin(model, NANO, language(), uneven(2000, NANO.width), head_of(NANO.width))
+    model, (kind, color) = begun(NANO), directions()
     tokens = 0.5 * shown(model, NANO, 1)
     tokens[:, STEADY] *= 2.0
     things = {"red mug": 17, "teal suitcase": 40, "blue mug": 62, "pink teddy bear": 90}

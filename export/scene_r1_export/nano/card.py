@@ -21,8 +21,9 @@ light. It has never seen a photograph, reads English of a few hundred words, and
 real room take a real model (docs/models.md).
 
 ## How it was trained
-Supervised on {views} pictures of {rooms} rooms of the split `train`, keyframes by the runtime's own selector
-({vision} steps of the vision tower, {language} steps of language){grpo}.
+Supervised on {views} views of the split `train`: {rooms} rooms that were walked through, with keyframes by the
+runtime's own selector and questions, and {looks} only to look at ({vision} steps of the vision tower, {language}
+steps of language){grpo}.
 
 ## How good it is
 On rooms of the split `val`, in torch, greedy, 95 % intervals by bootstrap over questions:
@@ -45,6 +46,7 @@ def card(run: Path, stage: str) -> str:
     return CARD.format(
         views=vision.get("views", "?"),
         rooms=len(list((run / "data" / "train").glob("room-*.npz"))),
+        looks=len(list((run / "data" / "looks").glob("room-*.npz"))),
         vision=vision.get("step", "?"),
         language=language.get("step", "?"),
         grpo=f", then {grpo['step']} steps of GRPO with Scene-R1's rewards" if grpo else "",

@@ -35,9 +35,10 @@ SOME = 100
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--vision", type=int, default=3000, metavar="STEPS", help="of the vision tower (3000)")
-    parser.add_argument("--one", type=int, default=2500, metavar="STEPS", help="then about one picture (2500)")
-    parser.add_argument("--walks", type=int, default=1500, metavar="STEPS", help="then about walks as well (1500)")
+    parser.add_argument("--vision", type=int, default=4200, metavar="STEPS", help="of the vision tower (4200)")
+    parser.add_argument("--one", type=int, default=1000, metavar="STEPS", help="then about one picture (1000)")
+    parser.add_argument("--walks", type=int, default=3000, metavar="STEPS", help="then about walks as well (3000)")
+    parser.add_argument("--see-from", type=int, metavar="STEP", help="of language, when the tower learns along (never)")
     parser.add_argument("--gate-views", type=int, default=40, help="single pictures that the gate asks about (40)")
     parser.add_argument("--past-gate", action="store_true", help="go on to walks however well boxes are found")
 
@@ -45,7 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     begun = Run.begin(Path(args.run), args.smoke)
     if args.smoke:
-        args.vision, args.one, args.walks, args.past_gate = 2, 2, 2, True
+        args.vision, args.one, args.walks, args.see_from, args.past_gate = 2, 2, 2, 0, True
         for split in ("train", "val"):
             make(begun, split, BLOCK, 1, 1, True)
     _vision(begun, args)
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         begin(model, begun.sizes, language, some_tokens(model, begun.sizes, rooms), head)
     teacher = Teacher(model, begun.sizes, language, rooms, begun.state("language"), read_rooms(begun.data("looks")))
     with begun.log("language") as say:
-        one = LanguageTraining(args.one, see_from=0 if args.smoke else 500)
+        one = LanguageTraining(args.one, see_from=args.see_from)
         one = replace(one, pictures=2, questions=2, fewest=2, most=3) if args.smoke else one
         teacher.train(one, say)
     if teacher.step == args.one:
