@@ -17,7 +17,8 @@ from scene_r1_export.nano.model.text import scores, turns_of
 from scene_r1_export.nano.train.packing import Batch, pack, together
 from scene_r1_export.nano.train.pointing import HEAD, LAYER, cells_showing, looking_loss, targets
 from scene_r1_export.nano.train.speaking import states_of
-from scene_r1_export.nano.words import Drill, Look, coordinates
+from scene_r1_export.nano.words import Drill, Exchange, Look, box_answer, coordinates
+from scene_r1_export.rewards import WhereTruth
 
 CELLS = TINY.cells[0] * TINY.cells[1]
 NOTHING = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -80,6 +81,16 @@ def test_looks_stand_at_numbers_in_their_order() -> None:
     assert [(look.number, look.things) for look in said.looks] == [(3, (3,)), (9, (4, 5))]
     assert all(language().text([said.ids[look.at]]) == str(look.number) for look in said.looks)
     assert isinstance(said.looks[0], Look)
+
+
+def test_a_box_is_looked_for_while_its_four_sides_are_said_and_not_its_name() -> None:
+    """`bbox_2d` has a number in it that is read off nothing."""
+    answer = box_answer((30.0, 30.0, 54.0, 54.0), "red mug", TINY.picture)
+    truth = WhereTruth((30.0, 30.0, 54.0, 54.0), WIDTH, HEIGHT)
+    said = language().said(Exchange("where", "Find the mug.", None, answer, truth, ((3,),) * 4))
+    assert tuple(look.at for look in said.looks) == said.places
+    told = Exchange("when", "Find the mug.", "It is in view at 3s.", ("2", "s", " to ", "4", "s"), truth, ((3,),))
+    assert [look.number for look in language().said(told).looks] == [3]
 
 
 @pytest.fixture(scope="module")

@@ -119,6 +119,7 @@ class Language:
         else:
             put(self.tokens(exchange.thought), 1.0)
             put(self.tokens("</think>"), 1.0)
+        thought = range(learn, len(ids))
         put(self.tokens("<answer>"), FIXED)
         for part in exchange.answer:
             if isinstance(part, int):
@@ -128,7 +129,7 @@ class Language:
                 put(self.tokens(part), 1.0)
         put(self.tokens("</answer>"), 1.0)
         put([self.end], FIXED)
-        return Said(ids, learn, weights, tuple(places), self._looks(ids, learn, exchange.shown))
+        return Said(ids, learn, weights, tuple(places), self._looks(ids, thought, places, exchange.shown))
 
     def drilled(self, drill: Drill) -> Said:
         """The tokens of an exercise."""
@@ -142,10 +143,13 @@ class Language:
                 places.append(len(ids))
             ids.extend(new)
             weights.extend([1.0] * len(new))
-        return Said(ids, learn, weights, tuple(places), self._looks(ids, learn, drill.shown))
+        told = range(learn, learn if places else len(ids))
+        return Said(ids, learn, weights, tuple(places), self._looks(ids, told, places, drill.shown))
 
-    def _looks(self, ids: Sequence[int], learn: int, shown: Sequence[tuple[int, ...]]) -> tuple[Look, ...]:
-        numbers = [at for at in range(learn, len(ids)) if ids[at] in self._number_of]
+    def _looks(
+        self, ids: Sequence[int], told: range, places: Sequence[int], shown: Sequence[tuple[int, ...]]
+    ) -> tuple[Look, ...]:
+        numbers = [at for at in told if ids[at] in self._number_of] + list(places)
         return tuple(
             Look(at, self._number_of[ids[at]], things) for at, things in zip(numbers, shown, strict=False) if things
         )
