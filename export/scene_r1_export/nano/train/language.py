@@ -23,6 +23,7 @@ from scene_r1_export.nano.data.where import where
 from scene_r1_export.nano.model.sizes import Sizes
 from scene_r1_export.nano.model.vision import embed_pictures
 from scene_r1_export.nano.state import read_state, write_state
+from scene_r1_export.nano.train.fetching import BoxHead
 from scene_r1_export.nano.train.optimizer import Optimizer, share_of_rate
 from scene_r1_export.nano.train.packing import pack, together
 from scene_r1_export.nano.train.pointing import looking_loss
@@ -33,8 +34,8 @@ MOST_EMPTY = 10_000
 """Pictures of walks about which nothing could be asked, one after the other."""
 OTHERS = 0.25
 """Share of the rate that embeddings, norms and biases move at."""
-LOOKING = 0.5
-"""Weight of where it looks."""
+LOOKING, FETCHING = 0.5, 0.5
+"""Weights of where it looks, and of the box that it brings from there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,11 @@ class Teacher:
     ) -> None:
         self.model, self.sizes, self.language, self.rooms, self.state = model, sizes, language, rooms, state
         self._views = [(room, index) for room in (*rooms, *looks) for index in range(len(room.images))]
+        self.box_head = BoxHead(sizes.width)
         text = [p for n, p in model.named_parameters() if "visual" not in n]
         inner = [p for n, p in model.named_parameters() if "visual" not in n and p.ndim == 2 and "embed" not in n]
         chosen = {id(p) for p in inner}
-        others = [p for p in text if id(p) not in chosen]
+        others = [p for p in text if id(p) not in chosen] + list(self.box_head.parameters())
         self.optimizer = Optimizer(inner, others, 1.0, OTHERS)
         visual = model.model.visual
         self.vision_optimizer = Optimizer(
@@ -93,6 +95,7 @@ class Teacher:
         if state.exists():
             kept = read_state(state)
             model.load_state_dict(kept["model"])
+            self.box_head.load_state_dict(kept["head"])
             self.optimizer.load_state_dict(kept["optimizer"])
             self.vision_optimizer.load_state_dict(kept["vision"])
             self.step = kept["step"]
@@ -124,6 +127,7 @@ class Teacher:
         """Write the state, whole or not at all."""
         state = {
             "model": self.model.state_dict(),
+            "head": self.box_head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "vision": self.vision_optimizer.state_dict(),
             "step": self.step,
@@ -147,8 +151,9 @@ class Teacher:
         states = states_of(self.model, batch, tokens.flatten(0, 1))
         loss, weight, place, right = word_losses(self.model, batch, states[-1], self.language)
         of_looks, found = looking_loss(self.model, batch, states, groups, self.sizes.cells)
+        of_boxes, overlap = self.box_head.loss(batch, states, self.language, self.sizes.picture)
         weight = torch.where(place, 2.0 * weight, weight)
-        total = (loss * weight).sum() / weight.sum() + LOOKING * of_looks
+        total = (loss * weight).sum() / weight.sum() + LOOKING * of_looks + FETCHING * of_boxes
         name = "walk" if walk else "one"
         told = {
             f"{name}_words": float(loss[~place].detach().mean()),
@@ -156,6 +161,7 @@ class Teacher:
             f"{name}_looks": found,
         }
         if place.any():
+            told["fetched_iou"] = overlap
             told["coordinates"] = float(loss[place].detach().mean())
         return total, told
 
