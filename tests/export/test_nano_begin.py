@@ -14,6 +14,7 @@ from tests.export.nano_parts import language, words
 from torch import Tensor
 
 from scene_r1_export.nano.begin import begin
+from scene_r1_export.nano.begin.look import HEAD, LAYER
 from scene_r1_export.nano.begin.names import numbers_on_a_curve, seen_directions, whiten
 from scene_r1_export.nano.begin.stream import COLUMN, OWN, ROW, STEADY
 from scene_r1_export.nano.checkpoint import new_model
@@ -22,7 +23,6 @@ from scene_r1_export.nano.model.sizes import NANO, TINY, Sizes
 from scene_r1_export.nano.model.text import scores, turns_of
 from scene_r1_export.nano.train.heads import DenseHead
 from scene_r1_export.nano.train.packing import Batch, pack, together
-from scene_r1_export.nano.train.pointing import HEAD, LAYER
 from scene_r1_export.nano.train.speaking import states_of
 from scene_r1_export.nano.words import Drill
 

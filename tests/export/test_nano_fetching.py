@@ -8,10 +8,10 @@ import pytest
 import torch
 from tests.export.nano_parts import EXCHANGES, language, lively_model
 
+from scene_r1_export.nano.begin.look import LAYER
 from scene_r1_export.nano.model.sizes import TINY
 from scene_r1_export.nano.train.fetching import BoxHead
 from scene_r1_export.nano.train.packing import Batch, pack, together
-from scene_r1_export.nano.train.pointing import LAYER
 from scene_r1_export.nano.train.speaking import states_of
 from scene_r1_export.nano.words import Drill, coordinates
 

@@ -10,12 +10,13 @@ import pytest
 import torch
 from tests.export.nano_parts import HEIGHT, WIDTH, language, lively_model
 
+from scene_r1_export.nano.begin.look import HEAD, LAYER
 from scene_r1_export.nano.data.shard import Thing
 from scene_r1_export.nano.data.sights import Picture, Sight
 from scene_r1_export.nano.model.sizes import TINY
 from scene_r1_export.nano.model.text import scores, turns_of
 from scene_r1_export.nano.train.packing import Batch, pack, together
-from scene_r1_export.nano.train.pointing import HEAD, LAYER, cells_showing, looking_loss, targets
+from scene_r1_export.nano.train.pointing import cells_showing, looking_loss, targets
 from scene_r1_export.nano.train.speaking import states_of
 from scene_r1_export.nano.words import Drill, Exchange, Look, box_answer, coordinates
 from scene_r1_export.rewards import WhereTruth

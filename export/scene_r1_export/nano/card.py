@@ -30,7 +30,7 @@ On rooms of the split `val`, in torch, greedy, 95 % intervals by bootstrap over 
 
 {table}
 
-From end to end, through this package, see docs/benchmarks.md: `python -m benchmarks.grounding --model nano`.
+From end to end, through this package, see docs/nano.md: `python -m benchmarks.grounding --model nano`.
 """
 
 

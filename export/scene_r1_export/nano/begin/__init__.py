@@ -1,10 +1,10 @@
 """Weights to begin with: what need not be learned is set.
 
-Left to itself a model of this size takes ten thousands of pictures to find out that it can look, and where a picture's
-token is. Both can be written down. The rotary turn is known, so two heads of the first layer are set to read a token's
-row and column off it, and one to gather what was named just before. The vision tower was asked what every token shows,
-so the words begin as the directions of its answers, and a head of the second layer looks where they agree. Numbers
-begin on a curve, near ones near each other. All of it is learned on from there.
+Left to itself a model of this size is slow to find out that it can look, and where a picture's token is. Both can be
+written down. The rotary turn is known, so two heads of the first layer are set to read a token's row and column off it,
+and one to gather what was named just before. The vision tower was asked what every token shows, so the words begin as
+the directions of its answers, and a head of the second layer looks where they agree. Numbers begin on a curve, near
+ones near each other. All of it is learned on from there.
 """
 
 from __future__ import annotations

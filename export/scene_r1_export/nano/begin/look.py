@@ -13,6 +13,8 @@ from scene_r1_export.nano.begin.stream import COLUMN, FARTHEST, KEY, OTHERS, OWN
 from scene_r1_export.nano.begin.turns import turns_that_score
 from scene_r1_export.nano.model.sizes import Sizes
 
+LAYER, HEAD = 1, -1
+"""Of the head that looks; the layer below it gathers."""
 NEAR, FAR_FROM = 50, 80
 """Tokens back that a question and its answer reach, and from which on the words are another's."""
 GATHERED = 6.0
@@ -26,13 +28,13 @@ STILL_RAD = 0.8
 @torch.no_grad()
 def gather_names(model: Any, sizes: Sizes, names: Tensor) -> None:
     """First layer: a token adds up what the words before it name. names: (n, width), directions of names."""
-    attention, head, first = _last_group(model, sizes, 0)
+    attention, head, first = _last_group(model, sizes, LAYER - 1)
     half = head // 2
     near, far = np.arange(NEAR), np.arange(FAR_FROM, FARTHEST, 3)
     score = turns_that_score(sizes, half, np.tile(near, (3, 1)), np.zeros(NEAR), np.tile(far, (3, 1)))
     query = torch.from_numpy(score).float() * math.sqrt(head) / KEY
     keys = slice(first, first + head)
-    asks = attention.q_proj.out_features // head - sizes.heads // sizes.kv_heads
+    asks = sizes.heads - sizes.heads // sizes.kv_heads
     rows = slice(asks * head, (asks + 1) * head)
     attention.q_proj.weight[rows] = 0.0
     attention.q_proj.bias[rows] = torch.cat((query[0], -query[1]))
@@ -54,10 +56,10 @@ def gather_names(model: Any, sizes: Sizes, names: Tensor) -> None:
 def look_for_names(model: Any, sizes: Sizes, names: Tensor, box: Tensor) -> None:
     """Second layer: its last head looks at the tokens of pictures that show what was gathered, and fetches where they
     are. names: (n, width). box: (4, width), the directions of a box's sides."""
-    attention, head, first = _last_group(model, sizes, 1)
+    attention, head, first = _last_group(model, sizes, LAYER)
     half = head // 2
     keys = slice(first, first + head)
-    rows = slice((sizes.heads - 1) * head, sizes.heads * head)
+    rows = slice((sizes.heads + HEAD) * head, (sizes.heads + HEAD + 1) * head)
     frequencies = sizes.rope_base ** -(np.arange(half) / half)
     still = np.flatnonzero(frequencies[: half - 1] * FARTHEST < STILL_RAD)
     places = torch.from_numpy(np.concatenate((still, still + half)))

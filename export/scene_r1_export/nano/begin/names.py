@@ -15,7 +15,8 @@ from scene_r1_export.nano.data.classes import COLOR_NAMES, KINDS
 from scene_r1_export.nano.words import Language
 
 NUMBER_SCALES = ((10.0, 48), (40.0, 48), (150.0, 29))
-"""How near two numbers are on their curve: pixels, and how many waves of that length in a stream of 256."""
+"""How near two numbers are on their curve: pixels, and how many waves of that length for each OF directions."""
+OF = 251
 WHITENING = 0.5
 SIZE = 3.0
 """Times a new model's embeddings."""
@@ -88,7 +89,7 @@ def numbers_on_a_curve(embedding: Tensor, numbers: list[int]) -> None:
     width = embedding.shape[1] - len(OWN)
     waves = []
     for scale, count in NUMBER_SCALES:
-        turns = values * (torch.randn(max(1, count * width // 251), generator=generator) / scale)
+        turns = values * (torch.randn(max(1, count * width // OF), generator=generator) / scale)
         waves += [turns.cos(), turns.sin()]
     curve = torch.cat(waves, dim=1)[:, :width]
     curve = curve / curve.norm(dim=1, keepdim=True)

@@ -26,7 +26,7 @@ from scene_r1_export.nano.run import Run
 from scene_r1_export.nano.state import read_state
 from scene_r1_export.nano.train.evaluate import evaluate, figures
 from scene_r1_export.nano.train.language import LanguageTraining, Teacher
-from scene_r1_export.nano.train.vision import VisionTraining, train_vision
+from scene_r1_export.nano.train.vision import VisionTraining, head_of_cells, train_vision
 
 GATE = "box IoU >= 0.5"
 LEAST = 0.5
@@ -55,8 +55,7 @@ def run(args: argparse.Namespace) -> int:
     new = not begun.state("language").exists()
     model = begun.model(language, "vision" if new else None)
     if new:
-        heads = read_state(begun.state("vision"))["heads"]
-        head = {name.removeprefix("1."): value for name, value in heads.items() if name.startswith("1.")}
+        head = head_of_cells(read_state(begun.state("vision")))
         begin(model, begun.sizes, language, some_tokens(model, begun.sizes, rooms), head)
     teacher = Teacher(model, begun.sizes, language, rooms, begun.state("language"), read_rooms(begun.data("looks")))
     with begun.log("language") as say:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from scene_r1_export.nano.begin.look import LAYER
 from scene_r1_export.nano.train.heads import iou
 from scene_r1_export.nano.train.packing import Batch
-from scene_r1_export.nano.train.pointing import LAYER
 from scene_r1_export.nano.words import Language
 
 SIDES = 4

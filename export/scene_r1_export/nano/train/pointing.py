@@ -14,13 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from scene_r1_export.nano.begin.look import HEAD, LAYER
 from scene_r1_export.nano.data.sights import Picture
 from scene_r1_export.nano.model.sizes import CELL
 from scene_r1_export.nano.model.text import scores, turns_of
 from scene_r1_export.nano.train.packing import Batch
-
-LAYER, HEAD = 1, -1
-"""Those that `begin.look` has set."""
 
 
 def looking_loss(

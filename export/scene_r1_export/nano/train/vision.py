@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,11 @@ def train_vision(
             kept = {"visual": visual.state_dict(), "heads": heads.state_dict(), "optimizer": optimizer.state_dict()}
             write_state(state, {**kept, "step": step})
             views.refresh()
+
+
+def head_of_cells(kept: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights of the DenseHead that was asked about cells, out of a state that `train_vision` has left."""
+    return {name.removeprefix("1."): value for name, value in kept["heads"].items() if name.startswith("1.")}
 
 
 def batch(views: Views, scale: float, made: VisionTraining, rng: np.random.Generator) -> tuple[Tensor, Truths, Truths]:
