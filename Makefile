@@ -30,6 +30,7 @@ help:
 	@echo "make clean   remove what the above have made, but not .venv and results"
 
 demo: $(DEMO)
+	$(BIN)/scene-r1 warmup
 	rm -rf demo_out
 	$(BIN)/scene-r1 demo --out demo_out
 
