@@ -29,7 +29,7 @@ from scene_r1_export.nano.words import ANSWER, WHEN, WHERE, Language
 
 Stage = Literal["vision", "language", "grpo"]
 SAYS = (
-    "It is the in view at and on floor I do not see none a an look walls The A An Are Is they",
+    "It is the in view at from and on floor I do not see none a an look walls The A An Are Is they",
     "not found bbox d label s to yes no system user assistant object thing objects things",
 )
 """Words of its thoughts and of the chat's layout."""

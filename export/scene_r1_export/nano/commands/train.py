@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
             )
     with begun.log("language") as say:
         teacher.train(
-            replace(one, steps=args.one + args.walks, walks=0.5, fall_from=args.one + args.walks * 2 // 3), say
+            replace(one, steps=args.one + args.walks, walks=0.5, fall_from=args.one + args.walks // 3), say
         )
     return 0
 

@@ -12,9 +12,9 @@ from scene_r1.rooms.model.material import COLORS
 from scene_r1.rooms.model.shapes import SHAPES
 from scene_r1.rooms.questions.draft import is_held_out
 from scene_r1.rooms.questions.meaning import Noun
-from scene_r1.rooms.questions.naming import listed
 from scene_r1_export.nano.data.sights import Picture
-from scene_r1_export.nano.words import Drill, coordinates, said_seconds
+from scene_r1_export.nano.data.when import ends, span
+from scene_r1_export.nano.words import Drill, coordinates
 
 ABSENT = 0.3
 
@@ -38,7 +38,7 @@ def of_picture(picture: Picture, count: int, rng: np.random.Generator) -> list[D
 
 
 def of_walk(pictures: Sequence[Picture], count: int, rng: np.random.Generator) -> list[Drill]:
-    """Up to `count` names, each with the times of the pictures that clearly show it, or with `not found`."""
+    """Up to `count` names, each with when it is first and last clearly shown, or with `not found`."""
     times: dict[str, dict[int, list[float]]] = {}
     faint: set[str] = set()
     for picture in pictures:
@@ -53,8 +53,8 @@ def of_walk(pictures: Sequence[Picture], count: int, rng: np.random.Generator) -
     there = []
     for name, seen in times.items():
         moments = sorted({moment for each in seen.values() for moment in each})
-        told = listed([said_seconds(moment) for moment in moments])
-        there.append(Drill(name, (" in view at ", told, "."), (tuple(seen),) * len(moments)))
+        told = ends(moments)
+        there.append(Drill(name, (f" in view {span(told)}", "."), (tuple(seen),) * len(told)))
     there = [there[int(i)] for i in rng.permutation(len(there))]
     absent = _absent(faint, rng, max(2, round(count * ABSENT)))
     return [*there[: count - len(absent)], *(Drill(name, (" not found",)) for name in absent)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tokenize
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ from scene_r1_engines.errors import BadInput
 FORMAT = 1
 DAMAGE = (
     OSError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError, MemoryError, NotImplementedError,
-    RuntimeError, BadZipFile, zlib.error, cv2.error,
+    RuntimeError, BadZipFile, zlib.error, cv2.error, SyntaxError, tokenize.TokenError,
 )  # fmt: skip
 """What the readers of zip, npy, JSON and pictures raise for bytes that are none."""
 JPEG_QUALITY = 92

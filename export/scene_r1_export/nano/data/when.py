@@ -59,11 +59,12 @@ def when(
         if not inside or target is None:
             continue
         thing = things[target]
-        thought = f"It is the {name(thing)}, in view at {listed([said_seconds(s) for s in inside])}."
+        moments = ends(inside)
+        thought = f"It is the {name(thing)}, in view {span(moments)}."
         begin = min(max(round(start), first), last - 1)
         finish = min(max(round(end), begin + 1), last)
         truth = WhenTruth(tuple(seen), pictures[0].seconds, last)
-        answer, looks = window_answer(begin, finish), () if silent else ((target,),) * len(inside)
+        answer, looks = window_answer(begin, finish), () if silent else ((target,),) * len(moments)
         return Exchange("when", question, None if silent else thought, answer, truth, looks)
     truth = WhenTruth((), pictures[0].seconds, last)
     return Exchange("when", question, None if silent else f"I do not see {it}.", NOT_FOUND, truth)
@@ -102,6 +103,17 @@ def answer(
     truth = AnswerTruth(asked.answer, asked.answer_kind)  # type: ignore[arg-type]
     looks = () if silent else seen_things
     return Exchange("answer", asked.text, None if silent else thought, (asked.answer,), truth, looks)
+
+
+def ends(moments: Sequence[float]) -> list[float]:
+    """The first and the last of them, or the only one: what one must look at to say how long something is in view."""
+    return [moments[0], moments[-1]] if said_seconds(moments[0]) != said_seconds(moments[-1]) else [moments[0]]
+
+
+def span(moments: Sequence[float]) -> str:
+    """`from 3s to 8s`, or `at 3s`."""
+    said = [said_seconds(moment) for moment in moments]
+    return f"from {said[0]} to {said[1]}" if len(said) > 1 else f"at {said[0]}"
 
 
 def first(id: int, pictures: Sequence[Picture]) -> float | None:

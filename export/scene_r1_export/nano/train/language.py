@@ -36,6 +36,8 @@ OTHERS = 0.25
 """Share of the rate that embeddings, norms and biases move at."""
 LOOKING, FETCHING = 0.5, 0.5
 """Weights of where it looks, and of the box that it brings from there."""
+HEAD = 5.0
+"""The rate of the map that reads this box, as a multiple of the model's: it begins from nothing and is thrown away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ class Teacher:
         text = [p for n, p in model.named_parameters() if "visual" not in n]
         inner = [p for n, p in model.named_parameters() if "visual" not in n and p.ndim == 2 and "embed" not in n]
         chosen = {id(p) for p in inner}
-        others = [p for p in text if id(p) not in chosen] + list(self.box_head.parameters())
-        self.optimizer = Optimizer(inner, others, 1.0, OTHERS)
+        self.optimizer = Optimizer(inner, [p for p in text if id(p) not in chosen], 1.0, OTHERS)
+        self.head_optimizer = Optimizer([], self.box_head.parameters(), 1.0)
         visual = model.model.visual
         self.vision_optimizer = Optimizer(
             [p for p in visual.parameters() if p.ndim == 2], [p for p in visual.parameters() if p.ndim != 2], 1.0
@@ -97,6 +99,7 @@ class Teacher:
             model.load_state_dict(kept["model"])
             self.box_head.load_state_dict(kept["head"])
             self.optimizer.load_state_dict(kept["optimizer"])
+            self.head_optimizer.load_state_dict(kept["head_optimizer"])
             self.vision_optimizer.load_state_dict(kept["vision"])
             self.step = kept["step"]
 
@@ -111,6 +114,7 @@ class Teacher:
             torch.autograd.backward(loss)
             share = share_of_rate(self.step, made.warm, made.fall_from, made.steps)
             self.optimizer.step(made.rate * share)
+            self.head_optimizer.step(made.rate * HEAD * share)
             if made.sees(self.step):
                 self.vision_optimizer.step(made.rate * made.vision_share * share)
             self.step += 1
@@ -129,6 +133,7 @@ class Teacher:
             "model": self.model.state_dict(),
             "head": self.box_head.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "head_optimizer": self.head_optimizer.state_dict(),
             "vision": self.vision_optimizer.state_dict(),
             "step": self.step,
         }
