@@ -95,6 +95,10 @@ class EngineFailed(SceneR1Error):
     """A model engine broke while working; its caller lives on."""
 
 
+class DeviceOutOfMemory(EngineFailed):
+    """The device that a model runs on has no room for what was asked."""
+
+
 class BadAnswer(EngineFailed):
     """What a model wrote is not of the form that was asked for; nothing was guessed from it."""
 
