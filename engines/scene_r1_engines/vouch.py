@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from scene_r1_engines.errors import BadModelFile
-from scene_r1_engines.gguf_file import GgufFile, open_model_file, read_open_gguf
-from scene_r1_engines.manifest import Manifest, ModelFile, read_manifest
-from scene_r1_engines.verified_files import Identity, identity_of, remember_verified, was_verified
+from scene_r1_engines.folder_file import FolderFile, check_hashes, check_same_file, open_in_folder
+from scene_r1_engines.gguf_file import GgufFile, read_open_gguf
+from scene_r1_engines.manifest import Manifest, read_manifest
+from scene_r1_engines.verified_files import Identity
 
 NATIVE = {
     # family of the manifest: (architecture of the text file, projector of its vision tower)
@@ -51,8 +50,6 @@ VISION_TYPES = {
     "clip.vision.n_wa_pattern": "UINT32",
 }
 
-CHUNK = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Vouched:
@@ -70,12 +67,7 @@ class Vouched:
         """To be called once native code has loaded both paths: raises BadModelFile when one is no longer the file that
         was vouched for."""
         for path, identity in zip((self.text_path, self.mmproj_path), self.identities, strict=True):
-            try:
-                now = identity_of(os.stat(path))
-            except OSError as error:
-                raise BadModelFile(path, f"went away while it was loaded ({error.strerror or error})") from None
-            if now != identity:
-                raise BadModelFile(path, "was changed or replaced while it was loaded: start again")
+            check_same_file(path, identity)
 
 
 def vouch(
@@ -92,8 +84,8 @@ def vouch(
     manifest = read_manifest(folder)
     root = os.path.realpath(folder)
     with ExitStack() as stack:
-        text = stack.enter_context(_open_inside(root, manifest.text))
-        mmproj = stack.enter_context(_open_inside(root, manifest.mmproj))
+        text = stack.enter_context(open_in_folder(root, manifest.text))
+        mmproj = stack.enter_context(open_in_folder(root, manifest.mmproj))
         _check_sizes(text, mmproj)
         found = Vouched(
             manifest,
@@ -107,53 +99,15 @@ def vouch(
         _check_mmproj(found)
         _check_pair(found)
         if verify_hashes:
-            _check_hashes((text, mmproj), progress)
+            check_hashes((text, mmproj), progress)
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """One file of the folder, held open so that what is checked is one file. said: what the manifest says of it."""
-
-    path: str
-    file: BinaryIO
-    identity: Identity
-    said: ModelFile
-
-    @property
-    def nbytes(self) -> int:
-        return self.identity[2]
-
-    def __enter__(self) -> _Opened:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.file.close()
-
-
-def _open_inside(root: str, said: ModelFile) -> _Opened:
-    path = os.path.realpath(os.path.join(root, said.file))
-    if not path.startswith(root.rstrip(os.sep) + os.sep):
-        raise BadModelFile(
-            os.path.join(root, said.file), f"is a link out of its folder, to {path}: copy the file there"
-        )
-    file = open_model_file(path)
-    return _Opened(path, file, identity_of(os.fstat(file.fileno())), said)
-
-
-def _check_sizes(text: _Opened, mmproj: _Opened) -> None:
+def _check_sizes(text: FolderFile, mmproj: FolderFile) -> None:
     if text.nbytes != mmproj.nbytes and (text.nbytes, mmproj.nbytes) == (mmproj.said.bytes, text.said.bytes):
         raise _swapped(text.path, mmproj.path)
     for one in (text, mmproj):
-        if one.nbytes < one.said.bytes:
-            raise BadModelFile(
-                one.path, f"is truncated: {one.nbytes} of the {one.said.bytes} bytes of its manifest: copy it again"
-            )
-        if one.nbytes > one.said.bytes:
-            raise BadModelFile(
-                one.path,
-                f"has {one.nbytes} bytes, its manifest says {one.said.bytes}: it is another file, copy it again",
-            )
+        one.check_size()
 
 
 def _swapped(text_path: str | Path, mmproj_path: str | Path) -> BadModelFile:
@@ -250,39 +204,3 @@ def _check_shape(gguf: GgufFile, name: str, width: int, dimensions: int) -> None
     if tensor is None or len(tensor.shape) != dimensions or tensor.shape[0] != width:
         got = "is missing" if tensor is None else f"has the shape {tensor.shape}"
         raise BadModelFile(gguf.path, f"its tensor {name} {got}, {width} must be its first extent: export it again")
-
-
-def _check_hashes(opened: tuple[_Opened, ...], progress: Callable[[int, int], None] | None) -> None:
-    unknown = [one for one in opened if not was_verified(one.identity, one.said.sha256)]
-    total, done = sum(one.nbytes for one in unknown), 0
-    for one in unknown:
-        digest = hashlib.sha256()
-        for chunk in _chunks(one):
-            digest.update(chunk)
-            done += len(chunk)
-            if progress is not None:
-                progress(done, total)
-        if digest.hexdigest() != one.said.sha256:
-            raise BadModelFile(
-                one.path,
-                f"has the sha256 {digest.hexdigest()[:12]}…, its manifest says {one.said.sha256[:12]}…: "
-                "it was changed or damaged, copy or export it again",
-            )
-        remember_verified(one.identity, one.said.sha256)
-
-
-def _chunks(one: _Opened) -> Iterator[bytes]:
-    """All bytes of the file, as long as it is the one that was opened."""
-    one.file.seek(0)
-    left = one.nbytes
-    while left:
-        try:
-            chunk = one.file.read(min(left, CHUNK))
-        except OSError as error:
-            raise BadModelFile(one.path, f"cannot be read ({error.strerror or error})") from None
-        if not chunk:
-            break
-        left -= len(chunk)
-        yield chunk
-    if identity_of(os.fstat(one.file.fileno())) != one.identity:
-        raise BadModelFile(one.path, "was changed while it was read: start again")

@@ -110,6 +110,7 @@ def _command_that(monkeypatch: pytest.MonkeyPatch, ends: BaseException | int) ->
     [
         (errors.SceneR1Error("x"), 1),
         (errors.EngineFailed("x"), 1),
+        (errors.DeviceOutOfMemory("x"), 1),
         (errors.BadAnswer("x"), 1),
         (errors.BudgetExceeded("x"), 1),
         (errors.MissingExtra("vlm", "x"), 1),
