@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from types import FrameType
+from types import FrameType, ModuleType
 
 from scene_r1 import __version__
 
@@ -23,8 +23,8 @@ INTERRUPTED, TERMINATED = 130, 143
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """name: of the executable. commands: what each does; the module `package`.<command> has configure(parser) and
-    run(args) -> exit code, and is imported only for its own command."""
+    """name: of the executable. commands: what each does; the module `package`.<command>, with _ for -, has
+    configure(parser) and run(args) -> exit code, and is imported only for its own command."""
 
     name: str
     package: str
@@ -72,7 +72,7 @@ def _run(program: Program, arguments: list[str]) -> int:
         stream=sys.stderr,
     )
     try:
-        return int(import_module(f"{program.package}.{args.command}").run(args))
+        return int(_module(program, args.command).run(args))
     except SceneR1Error as error:
         if args.verbose:
             logging.getLogger(__name__).exception("%s failed", args.command)
@@ -94,8 +94,12 @@ def _parsed(program: Program, arguments: list[str]) -> argparse.Namespace:
         sub = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         sub.add_argument("-v", "--verbose", action="store_true", help="log what happens to stderr")
         if name in arguments[:1]:
-            import_module(f"{program.package}.{name}").configure(sub)
+            _module(program, name).configure(sub)
     return parser.parse_args(arguments)
+
+
+def _module(program: Program, command: str) -> ModuleType:
+    return import_module(f"{program.package}.{command.replace('-', '_')}")
 
 
 @contextmanager

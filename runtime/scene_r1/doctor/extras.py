@@ -12,7 +12,13 @@ from scene_r1_engines.nano import nano_model
 from scene_r1_engines.vouch import vouch
 
 ONNXRUNTIMES = r"onnxruntime(-[a-z0-9]+)*"
-NOT_RUNTIMES = ("onnxruntime-extensions", "onnxruntime-genai", "onnxruntime-tools", "onnxruntime-training-cpu")
+NOT_RUNTIMES = (
+    "onnxruntime-extensions",
+    "onnxruntime-genai",
+    "onnxruntime-tools",
+    "onnxruntime-training-cpu",
+    "onnxruntime-ep-nv-tensorrt-rtx-cu12",
+)
 
 
 def extra(name: str) -> str:
