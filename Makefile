@@ -8,6 +8,8 @@ DEMO := $(VENV)/.installed-demo
 
 # Pinned and installed first: an unpinned torch may bring gigabytes of CUDA along.
 TORCH ?= torch==2.13.0
+# Without what it asks for: see pyproject.toml.
+SAM2 ?= sam2==1.1.0
 # llama-cpp-python is built from source, and pip keeps the wheel: without GGML_NATIVE=OFF it would run on no other CPU.
 PORTABLE := -DGGML_NATIVE=OFF $(if $(filter x86_64,$(shell uname -m)),-DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON)
 PIP := CMAKE_ARGS="$${CMAKE_ARGS-$(PORTABLE)}" $(BIN)/python -m pip install --disable-pip-version-check -q
@@ -45,7 +47,7 @@ types: $(DEV)
 	$(BIN)/mypy -p scene_r1 -p scene_r1_engines -p scene_r1_export -p benchmarks
 
 bench: $(DEV)
-	@set -e; for name in kernels readers keyframes lift reasoner query grounding; do $(BIN)/python -m "benchmarks.$$name" $(BENCH_ARGS); done
+	@set -e; for name in kernels readers keyframes lift reasoner query sam2 grounding; do $(BIN)/python -m "benchmarks.$$name" $(BENCH_ARGS); done
 
 clean:
 	rm -rf build dist demo_out .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -55,6 +57,7 @@ $(DEV): pyproject.toml $(BIN)/python
 	@$(BUILDS)
 	$(PIP) '$(TORCH)'
 	$(PIP) -e '.[dev]'
+	SAM2_BUILD_CUDA=0 $(PIP) --no-deps --no-build-isolation '$(SAM2)'
 	@touch $@
 
 # dev holds what demo asks for.

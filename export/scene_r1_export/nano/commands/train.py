@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         begin(model, begun.sizes, language, some_tokens(model, begun.sizes, rooms), head)
     teacher = Teacher(model, begun.sizes, language, rooms, begun.state("language"), read_rooms(begun.data("looks")))
     with begun.log("language") as say:
-        one = LanguageTraining(args.one, see_from=args.see_from)
+        one = LanguageTraining(args.one, see_from=args.see_from, fall_from=args.one * 2 // 3)
         one = replace(one, pictures=2, questions=2, fewest=2, most=3) if args.smoke else one
         teacher.train(one, say)
     if teacher.step == args.one:
@@ -73,10 +73,14 @@ def run(args: argparse.Namespace) -> int:
                 f"below {LEAST}: train longer with --one, or go on anyway with --past-gate"
             )
     with begun.log("language") as say:
-        teacher.train(
-            replace(one, steps=args.one + args.walks, walks=0.5, fall_from=args.one + args.walks // 3), say
-        )
+        teacher.train(walks_after(one, args.walks), say)
     return 0
+
+
+def walks_after(one: LanguageTraining, steps: int) -> LanguageTraining:
+    """Training with walks among the single pictures. At the full rate what was learned about these was half lost."""
+    end = one.steps + steps
+    return replace(one, steps=end, walks=0.5, rate=one.rate / 2, begun=one.steps, fall_from=one.steps + steps // 2)
 
 
 def _vision(begun: Run, args: argparse.Namespace) -> None:

@@ -44,7 +44,8 @@ HEAD = 5.0
 class LanguageTraining:
     """walks: how often a sequence is a walk of `fewest` to `most` pictures and not one picture; each with `questions`
     questions and up to `drills` exercises. pictures: a step, of either. see_from: the step from which the vision
-    tower learns along; before it, what comes back from a language that knows no word yet would spoil it."""
+    tower learns along; before it, what comes back from a language that knows no word yet would spoil it. begun: the
+    step from which the rate warms up, in `warm` steps."""
 
     steps: int
     pictures: int = 4
@@ -56,10 +57,16 @@ class LanguageTraining:
     rate: float = 2e-3
     vision_share: float = 0.1
     see_from: int | None = None
+    begun: int = 0
     warm: int = 100
     fall_from: int | None = None
     save_every: int = 250
     seed: int = 0
+
+    @property
+    def falls_after(self) -> int | None:
+        """Steps after `begun` from which the rate falls."""
+        return None if self.fall_from is None else self.fall_from - self.begun
 
     def sees(self, step: int) -> bool:
         """Whether the vision tower learns at that step."""
@@ -112,7 +119,7 @@ class Teacher:
             rng = np.random.default_rng([made.seed, self.step])
             loss, seen = self.learn(made, rng)
             torch.autograd.backward(loss)
-            share = share_of_rate(self.step, made.warm, made.fall_from, made.steps)
+            share = share_of_rate(self.step - made.begun, made.warm, made.falls_after, made.steps - made.begun)
             self.optimizer.step(made.rate * share)
             self.head_optimizer.step(made.rate * HEAD * share)
             if made.sees(self.step):
