@@ -8,10 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
+
+SAM2_CONFIG = "sam2.1_hiera_t"
+SAM2_EXPORT = ("torch", "sam2", "hydra", "onnx", "onnxsim", "onnxruntime")
+"""What exporting a SAM2 needs; sam2 itself is installed by hand."""
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +64,35 @@ def tiny_video_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory)
         (out / MANIFEST).write_text(manifest_to_toml(video), encoding="utf-8")
 
     return _once(tmp_path_factory, "tiny_video_model", make)
+
+
+@pytest.fixture(scope="session")
+def sam2_checkpoint(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file as SAM2's authors publish it, of the smallest SAM2.1 with random weights. Do not write to it."""
+    _need(*SAM2_EXPORT)
+
+    def make(out: Path) -> None:
+        _python(repository, "scene_r1_export.fixtures", "sam2", str(out), "--config", SAM2_CONFIG)
+
+    return _once(tmp_path_factory, "sam2.pt", make)
+
+
+@pytest.fixture(scope="session")
+def sam2_folder(repository: Path, sam2_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The segmenter's folder of `sam2_checkpoint`, in float32 for pictures of 256 px. Do not write to it."""
+
+    def make(out: Path) -> None:
+        options = ["--config", SAM2_CONFIG, "--input-px", "256", "--out", str(out)]
+        _python(repository, "scene_r1_export.cli", "sam2", str(sam2_checkpoint), *options)
+
+    return _once(tmp_path_factory, "sam2", make)
+
+
+def _need(*modules: str) -> None:
+    """Skip what cannot be made here for want of packages; where all of them ought to be there, let it fail."""
+    absent = [module for module in modules if find_spec(module) is None]
+    if absent and not os.environ.get("CI"):
+        pytest.skip(f"not installed: {', '.join(absent)}")
 
 
 def _once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

@@ -97,7 +97,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices=[GUESS, *sorted(REASONERS)],
         help=f"engine that is asked (default {GUESS} without --model)",
     )
-    parser.add_argument("--segmenter", help="engine that turns boxes into masks (default depth_cut)")
+    parser.add_argument(
+        "--segmenter",
+        metavar="NAME|DIR",
+        help="engine that turns boxes into masks, or the folder of a SAM2 model (default depth_cut)",
+    )
     parser.add_argument(
         "--oracle", default="", metavar="STAGES", help=f"answer these from the truth: {', '.join(ORACLES)}, with commas"
     )

@@ -118,9 +118,11 @@ class ToldSegmenter:
         masks = np.repeat(mask[None], len(prompts), axis=0)
         return Masks(view.id, masks, np.full(len(prompts), float(mask.any()), np.float32))
 
-    def track(self, views: Iterable[View], prompts: Mapping[int, Prompt]) -> Iterator[Masks]:
+    def track(
+        self, views: Iterable[View], prompts: Mapping[int, Prompt], hints: Mapping[int, Prompt] = {}
+    ) -> Iterator[Masks]:
         if "mask" not in self._told.use:
-            yield from self._inner.track(views, prompts)
+            yield from self._inner.track(views, prompts, hints)
             return
         for view in views:
             yield self.segment(view, [Prompt(mask=np.ones(view.image.shape[:2], np.bool_))])

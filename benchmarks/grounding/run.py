@@ -22,7 +22,7 @@ from scene_r1.session import Replay, Session
 from scene_r1.sources import FrameSource
 from scene_r1_engines.errors import EngineFailed, SceneR1Error
 from scene_r1_engines.reasoner import Reasoner
-from scene_r1_engines.segmenter import Segmenter, open_segmenter
+from scene_r1_engines.segmenter import Segmenter
 
 
 class Scene(Protocol):
@@ -156,6 +156,6 @@ def bench(config: Config, told: Told, opened: Callable[[Replay], Reasoner]) -> I
     def replay() -> Any:
         return holder[0].again() if holder else ()
 
-    with open_segmenter(config.segmenter.name) as segmenter, opened(replay) as reasoner:
+    with config.segmenter.open() as segmenter, opened(replay) as reasoner:
         holder.append(Bench(config, told, reasoner, segmenter))
         yield holder[0]

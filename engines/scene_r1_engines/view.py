@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from scene_r1_engines.errors import BadFrame, BadPrompt
 from scene_r1_engines.intrinsics import Intrinsics
 
+FOUND_BY = ("prompt", "memory", "hint", "")
+"""By what a mask was found: a prompt for this view; what the engine remembers of other views; a hint for this view
+where its memory was not sure; "" where the engine does not say or found nothing."""
+
 
 def read_only(array: NDArray[np.generic]) -> None:
     """Mark an array as not to be written through this reference (values inside frozen dataclasses)."""
@@ -95,18 +99,25 @@ class Masks:
     """Masks of one view, one for each prompt in their order.
 
     masks: (N, H, W) bool, pixels of the view's image. scores: (N,) float32 in [0, 1]; 0 = nothing found, and then
-    the mask is empty. N = 0 is legal.
+    the mask is empty. N = 0 is legal. found_by: for each mask one of FOUND_BY; () says "" of all of them.
+
+    Raises BadFrame when these differ from one another.
     """
 
     view_id: int
     masks: NDArray[np.bool_]
     scores: NDArray[np.float32]
+    found_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.masks.ndim != 3 or self.masks.dtype != np.bool_:
             raise BadFrame(f"masks must be (N, H, W) bool, got {self.masks.shape} {self.masks.dtype}")
         if self.scores.shape != (len(self.masks),):
             raise BadFrame(f"scores must be ({len(self.masks)},), got {self.scores.shape}")
+        found_by = self.found_by or ("",) * len(self.masks)
+        if len(found_by) != len(self.masks) or not set(found_by) <= set(FOUND_BY):
+            raise BadFrame(f"found_by must be {len(self.masks)} of {', '.join(map(repr, FOUND_BY))}, got {found_by}")
+        object.__setattr__(self, "found_by", found_by)
 
     def __len__(self) -> int:
         return len(self.masks)

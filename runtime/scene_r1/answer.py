@@ -33,7 +33,9 @@ class Evidence:
     """One view that was looked at. frame: its index in the source.
 
     mask: (H, W) bool, pixels of its colour image. xyxy: the mask's extent, or the box asked about. score: the
-    segmenter's. supports: whether the view agrees with the box in 3D.
+    segmenter's. supports: whether the view agrees with the box in 3D. found_by: "prompt" where the mask comes from a 2D
+    box in this view, "memory" where from what the segmenter remembers of other views, "hint" where from the object's
+    points reprojected into this one; "" where it does not say or found nothing.
     """
 
     frame: int
@@ -41,6 +43,7 @@ class Evidence:
     mask: NDArray[np.bool_]
     score: float
     supports: bool
+    found_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class Answer:
                     "mask_px": int(np.count_nonzero(view.mask)),
                     "score": round(view.score, 3),
                     "supports": view.supports,
+                    "found_by": view.found_by,
                 }
                 for view in self.evidence
             ],

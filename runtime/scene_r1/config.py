@@ -16,8 +16,8 @@ from scene_r1.lift import LiftSettings
 from scene_r1.memory import OVERHEAD_BYTES, SceneMemory
 from scene_r1.reasoner_config import LimitsConfig, ReasonerConfig
 from scene_r1_engines.errors import BadConfig
-from scene_r1_engines.segmenter import SEGMENTERS
-from scene_r1_engines.settings_file import nearest, read_settings, settings_from, to_toml
+from scene_r1_engines.segmenter import FROM_FOLDER, ModelSettings, Segmenter, check_name, is_folder, open_segmenter
+from scene_r1_engines.settings_file import read_settings, settings_from, to_toml
 
 MAX_TABLE_BYTES = 256 << 20
 """What the selector's voxel table may take. The default takes 3.7 MB."""
@@ -58,13 +58,36 @@ class MemoryConfig:
 
 @dataclass(frozen=True, slots=True)
 class SegmenterConfig:
-    """name: of a segmenter in the table of engines."""
+    """name: of a segmenter in the table of engines. folder, backend, max_feature_mb, threads: as in ModelSettings, for
+    one with weights."""
 
     name: str = "depth_cut"
+    folder: str | None = None
+    backend: str = "auto"
+    max_feature_mb: int = 320
+    threads: int | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in SEGMENTERS:
-            raise BadConfig(f"there is no segmenter {self.name[:60]!r}; {nearest(self.name, SEGMENTERS)}")
+        check_name(self.name)
+        self.model()  # it knows what it takes
+        if self.name in FROM_FOLDER and self.folder is None:
+            raise BadConfig(f"the segmenter {self.name} needs the folder of its model: name it as segmenter.folder")
+        if self.name not in FROM_FOLDER and self.folder is not None:
+            raise BadConfig(f'folder does nothing with the segmenter {self.name}: set name = "sam2", or leave it out')
+
+    def model(self) -> ModelSettings:
+        """The settings of one with weights. Raises BadConfig."""
+        return ModelSettings(self.folder, self.backend, self.max_feature_mb, self.threads)
+
+    def named(self, named: str) -> SegmenterConfig:
+        """These settings with the segmenter that a command line names: by its name or by its model's folder."""
+        if is_folder(named):
+            return replace(self, name="sam2", folder=named)
+        return replace(self, name=named, folder=self.folder if named in FROM_FOLDER else None)
+
+    def open(self) -> Segmenter:
+        """The segmenter, opened. Raises as `open_segmenter`."""
+        return open_segmenter(self.name, self.model())
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +134,7 @@ def with_options(config: Config, k: int | None = None, segmenter: str | None = N
     if k is not None:
         config = replace(config, keyframes=replace(config.keyframes, k=k))
     if segmenter is not None:
-        config = replace(config, segmenter=SegmenterConfig(segmenter))
+        config = replace(config, segmenter=config.segmenter.named(segmenter))
     return config
 
 

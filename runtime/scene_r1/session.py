@@ -28,7 +28,7 @@ from scene_r1_engines.limits import Limits
 from scene_r1_engines.manifest import read_manifest
 from scene_r1_engines.nano import model_folder
 from scene_r1_engines.reasoner import Reasoner, open_reasoner
-from scene_r1_engines.segmenter import Segmenter, open_segmenter
+from scene_r1_engines.segmenter import Segmenter
 
 Task = Literal["find", "vqa"]
 TASKS: tuple[Task, ...] = ("find", "vqa")
@@ -246,8 +246,8 @@ def open_session(config: Config, model: str | os.PathLike[str] | None = None) ->
 
     Raises BadConfig, MissingExtra, BadModelFile as the engines do.
     """
-    opened = reasoner_of(config, model)
-    return Session(opened, open_segmenter(config.segmenter.name), config, model_name(config, model))
+    opened, name = reasoner_of(config, model), model_name(config, model)
+    return Session(opened, config.segmenter.open(), config, name)
 
 
 def model_name(config: Config, model: str | os.PathLike[str] | None = None) -> str:

@@ -110,6 +110,13 @@ def test_without_the_oracle_the_mask_is_the_engines_own():
         assert (segmenter.name, segmenter.degraded) == ("depth_cut", True)
 
 
+def test_without_the_oracle_hints_reach_the_engine():
+    with ToldSegmenter(DepthCut(), told(MUG, "window")) as segmenter:
+        (hinted,) = segmenter.track([view(7)], {}, {7: Prompt(xyxy=BOX)})
+    assert hinted.found_by == ("hint",)
+    assert np.array_equal(hinted.masks, DepthCut().segment(view(7), [Prompt(xyxy=BOX)]).masks)
+
+
 def test_an_oracle_that_was_told_nothing_says_so():
     knows = told(None, "window", "mask")
     with ToldReasoner(guesses(knows), knows) as reasoner, pytest.raises(BadInput, match="nobody told it the question"):

@@ -91,6 +91,16 @@ def test_masks_of_another_shape_are_refused(masks, scores, said):
         Masks(1, masks, scores)
 
 
+def test_each_mask_says_by_what_it_was_found_or_nothing_is_said():
+    masks, scores = np.zeros((2, 12, 16), bool), np.zeros(2, np.float32)
+    assert Masks(1, masks, scores).found_by == ("", "")
+    assert Masks(1, masks, scores, ("prompt", "")).found_by == ("prompt", "")
+    assert Masks(1, masks[:0], scores[:0]).found_by == ()
+    for wrong in (("prompt",), ("memory",) * 3, ("hint", "guess")):
+        with pytest.raises(BadFrame, match="found_by must be 2 of 'prompt', 'memory', 'hint', ''"):
+            Masks(1, masks, scores, wrong)
+
+
 def test_the_errors_are_bad_input_and_value_errors():
     with pytest.raises(BadInput) as caught:
         Prompt()

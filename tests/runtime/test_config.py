@@ -29,7 +29,7 @@ from scene_r1.keyframes import KeyframeSelector, ObservationSettings, SelectionS
 from scene_r1.lift import LiftSettings
 from scene_r1.memory import SceneMemory
 from scene_r1_engines.errors import BadConfig, OutputExists, SceneR1Error
-from scene_r1_engines.segmenter import open_segmenter
+from scene_r1_engines.segmenter import ModelSettings, open_segmenter
 from scene_r1_engines.settings_file import MAX_BYTES, MAX_LINE, settings_from, to_toml
 
 if sys.version_info >= (3, 11):
@@ -387,3 +387,4 @@ def test_the_default_segmenter_is_one_that_is_known() -> None:
     with pytest.raises(BadConfig, match=r"known here|did you mean"):
         SegmenterConfig("surely none")
     assert SegmenterConfig().name == "depth_cut"
+    assert SegmenterConfig().model() == ModelSettings()

@@ -70,6 +70,7 @@ def test_a_block_on_a_table_is_found_where_it_is(walk, frame: int, capsys: pytes
     assert answer["views"][0]["frame"] == frame
     assert answer["views"][0]["xyxy"] == list(boxes[frame])
     assert {view["frame"] for view in answer["views"]} <= set(range(FRAMES))
+    assert [view["found_by"] for view in answer["views"]] == ["prompt"] + ["hint"] * (len(answer["views"]) - 1)
     assert answer["engine"] == {"segmenter": "depth_cut"}
     assert answer["degraded"] == ["segmenter"]
     assert answer["timings_ms"]["total"] >= answer["timings_ms"]["segment"] > 0.0

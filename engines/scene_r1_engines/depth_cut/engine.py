@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -52,12 +53,15 @@ class DepthCut:
         targets = [target(view, prompt) for prompt in prompts]  # All are checked before any is worked on.
         for i, wanted in enumerate(targets):
             masks[i], scores[i] = cut(view, wanted)
-        return Masks(view.id, masks, scores)
+        return Masks(view.id, masks, scores, tuple("prompt" if score > 0.0 else "" for score in scores))
 
-    def track(self, views: Iterable[View], prompts: Mapping[int, Prompt]) -> Iterator[Masks]:
+    def track(
+        self, views: Iterable[View], prompts: Mapping[int, Prompt], hints: Mapping[int, Prompt] = {}
+    ) -> Iterator[Masks]:
         """One object through many views: one Masks of N = 1 for each view, in their order.
 
-        A view with a prompt is segmented. Into the others the object's points are carried from the prompted view
+        A view with a prompt is segmented, and else one with a hint by its hint: what is carried here is never surer
+        than that. Into the others the object's points are carried from the prompted view
         whose camera is nearest (seen so far), tested against the depth there, and the outline is found anew. Without
         pose or depth, or when the object is hidden there, the mask is empty and its score 0. Views before the first
         prompt are held back until it has come, MOST_WAITING at most.
@@ -65,7 +69,7 @@ class DepthCut:
         Raises BadPrompt and EngineFailed as `segment`.
         """
         self._check_open()  # Here and not in the generator, which would say it only when the first mask is asked for.
-        return self._track(views, prompts)
+        return self._track(views, prompts, hints)
 
     def close(self) -> None:
         """Nothing is held; what is called afterwards raises EngineFailed."""
@@ -78,33 +82,35 @@ class DepthCut:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _track(self, views: Iterable[View], prompts: Mapping[int, Prompt]) -> Iterator[Masks]:
+    def _track(
+        self, views: Iterable[View], prompts: Mapping[int, Prompt], hints: Mapping[int, Prompt]
+    ) -> Iterator[Masks]:
         sightings: deque[Sighting] = deque(maxlen=MOST_SIGHTINGS)
-        waiting: deque[View] = deque()
+        waiting: deque[View] = deque()  # in their order, so one with a hint waits behind those before it
         for view in views:
             self._check_open()
+            prompted = None
             if view.id in prompts:
-                masks = self.segment(view, [prompts[view.id]])
-                seen = sighting(view, masks.masks[0])
+                prompted = self.segment(view, [prompts[view.id]])
+                seen = sighting(view, prompted.masks[0])
                 if seen is not None:
                     sightings.append(seen)
-                    while waiting:
-                        yield self._carried(waiting.popleft(), sightings)
-                elif waiting:
-                    # Order is promised, so views that wait are answered before this one.
-                    while waiting:
-                        yield _nothing(waiting.popleft())
-                yield masks
-            elif sightings or view.depth_m is None or view.T_world_camera is None:
-                while waiting:
-                    yield _nothing(waiting.popleft())
-                yield self._carried(view, sightings)
-            else:
+            elif not sightings and _may_see(view) and (waiting or view.id not in hints):
                 waiting.append(view)
                 if len(waiting) > MOST_WAITING:
-                    yield _nothing(waiting.popleft())
+                    yield self._unprompted(waiting.popleft(), sightings, hints)
+                continue
+            while waiting:
+                yield self._unprompted(waiting.popleft(), sightings, hints)
+            yield self._unprompted(view, sightings, hints) if prompted is None else prompted
         while waiting:
-            yield _nothing(waiting.popleft())
+            yield self._unprompted(waiting.popleft(), sightings, hints)
+
+    def _unprompted(self, view: View, sightings: Sequence[Sighting], hints: Mapping[int, Prompt]) -> Masks:
+        if view.id not in hints:
+            return self._carried(view, sightings)
+        found = self.segment(view, [hints[view.id]])
+        return replace(found, found_by=("hint",)) if found.masks.any() else found
 
     def _carried(self, view: View, sightings: Sequence[Sighting]) -> Masks:
         self._check_open()
@@ -116,12 +122,18 @@ class DepthCut:
             if found is not None:
                 mask, share = found
                 refined, score = cut(view, target(view, Prompt(mask=mask)))
-                return Masks(view.id, refined[None], np.array([score * share**0.5], np.float32))
+                scores = np.array([score * share**0.5], np.float32)
+                return Masks(view.id, refined[None], scores, ("memory" if score > 0.0 else "",))
         return _nothing(view)
 
     def _check_open(self) -> None:
         if self._closed:
             raise EngineFailed("depth_cut was closed; open a new one with open_segmenter('depth_cut')")
+
+
+def _may_see(view: View) -> bool:
+    """Whether anything can be carried into a view."""
+    return view.depth_m is not None and view.T_world_camera is not None
 
 
 def _nothing(view: View) -> Masks:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1.answer import Answer
-from scene_r1.cli.locate import say_box, say_engines, write
+from scene_r1.cli.locate import SEGMENTER_HELP, say_box, say_engines, write
 from scene_r1.cli.progress import progress
 from scene_r1.config import Config, load_config, with_options
 from scene_r1.drawing import contact_sheet
@@ -55,7 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", help="with --reasoner openai: the server, such as http://127.0.0.1:8000/v1")
     parser.add_argument("--model-name", metavar="NAME", help="with --reasoner openai: the model as the server names it")
     parser.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the server's key")
-    parser.add_argument("--segmenter", help="engine that turns boxes into masks (default depth_cut)")
+    parser.add_argument("--segmenter", metavar="NAME|DIR", help=SEGMENTER_HELP)
     parser.add_argument("--config", metavar="FILE", help="settings in TOML")
 
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +30,8 @@ from scene_r1.stream import remember
 from scene_r1.timings import Timings
 from scene_r1.viewer import Showing
 from scene_r1_engines.errors import BadInput
-from scene_r1_engines.segmenter import open_segmenter
 
+SEGMENTER_HELP = "engine that turns boxes into masks, or the folder of a SAM2 model (default depth_cut)"
 BOX_COLOR = (255, 196, 0)
 MOST_PICTURES = 9
 
@@ -47,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the 2D box, pixels of the colour image",
     )
     parser.add_argument("-k", type=int, help="keyframes to hold while reading (default 16)")
-    parser.add_argument("--segmenter", help="engine that turns the box into a mask (default depth_cut)")
+    parser.add_argument("--segmenter", metavar="NAME|DIR", help=SEGMENTER_HELP)
     parser.add_argument("--config", metavar="FILE", help="settings in TOML")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument(
@@ -103,19 +104,20 @@ def find(recording: str, index: int, xyxy: tuple[float, float, float, float], co
     Raises BadInput for a frame that the recording does not have, and what `open_source` and `locate` raise.
     """
     clock = Timings()
-    segmenter = open_segmenter(config.segmenter.name)  # one that cannot be opened is known before the reading
     selector = KeyframeSelector(config.keyframes.k, config.keyframes.selection, config.keyframes.observation)
     memory = SceneMemory(config.memory.max_bytes, config.memory.jpeg_quality)
-    with open_source(recording) as source, clock.stage("stream"):
-        total = source.info.frames
-        if index < 0 or (total is not None and index >= total):
-            raise BadInput(f"{recording} has no frame {index}: its frames are 0..{(total or 1) - 1}")
-        check_box(source.info.color_intrinsics, xyxy, index)
-        with progress("reading", total) as advance:
-            asked = remember(source.frames(), selector, memory, {index, 0}, advance)
-        if index not in asked:
-            raise BadInput(f"{recording} has no frame {index}: it ended after {selector.counters.offered} frames")
-    with segmenter:
+    with ExitStack() as opened:
+        with clock.stage("load"):  # before the reading: one that cannot be opened is known at once
+            segmenter = opened.enter_context(config.segmenter.open())
+        with open_source(recording) as source, clock.stage("stream"):
+            total = source.info.frames
+            if index < 0 or (total is not None and index >= total):
+                raise BadInput(f"{recording} has no frame {index}: its frames are 0..{(total or 1) - 1}")
+            check_box(source.info.color_intrinsics, xyxy, index)
+            with progress("reading", total) as advance:
+                asked = remember(source.frames(), selector, memory, {index, 0}, advance)
+            if index not in asked:
+                raise BadInput(f"{recording} has no frame {index}: it ended after {selector.counters.offered} frames")
         with clock.stage("decode_keyframes"):
             keyframes = {keyframe.index: keyframe.frame() for keyframe in memory}
         answer = locate(asked[index], xyxy, keyframes.values(), segmenter, Lifter(config.lift), clock)
