@@ -12,11 +12,13 @@ import pytest
 import torch
 from tests.export.nano_parts import language, words
 from torch import Tensor
+from torch.nn import functional
 
 from scene_r1_export.nano.begin import begin
 from scene_r1_export.nano.begin.look import HEAD, LAYER
 from scene_r1_export.nano.begin.names import numbers_on_a_curve, seen_directions, whiten
 from scene_r1_export.nano.begin.stream import COLUMN, OWN, ROW, STEADY
+from scene_r1_export.nano.begin.times import time_directions
 from scene_r1_export.nano.checkpoint import new_model
 from scene_r1_export.nano.data.classes import COLOR_NAMES, KINDS, color_number, kind_number
 from scene_r1_export.nano.model.sizes import NANO, TINY, Sizes
@@ -85,6 +87,42 @@ def test_after_one_layer_a_token_knows_its_row_and_column(sizes: Sizes, seconds:
         step = abs(line[1] - line[0])
         assert step > 0.3
         assert float(np.abs(by_step - line[:, None]).max()) < 0.8 * step
+
+
+@pytest.mark.parametrize("seconds", [TIMES[:-1], (2.0, 3.0, 4.0, 6.0, 9.0, 12.0, 20.0, 21.0, 29.0)])
+def test_after_one_layer_the_tokens_of_a_picture_know_its_time(seconds: tuple[float, ...]) -> None:
+    model = begun(NANO)
+    times = time_directions(model.model.language_model.embed_tokens.weight.detach(), language())
+    numbers = model.model.language_model.embed_tokens.weight.detach()[language().numbers[:61]] @ times.T
+    batch = asked(NANO, seconds, "red mug")
+    with torch.no_grad():
+        states = states_of(model, batch, shown(model, NANO, len(seconds)))[1][batch.cells]
+    told = (states @ times.T).reshape(len(seconds), -1, len(times)).mean(dim=1)
+    true = numbers[[int(second) for second in seconds]]
+    told, apart = told - told.mean(dim=0), true - true.mean(dim=0)
+    strength = float((told * apart).sum() / apart.pow(2).sum())
+    assert strength > 5.0
+    read = torch.cdist(told / strength + true.mean(dim=0), numbers).argmin(dim=1)
+    assert (read - torch.tensor(seconds)).abs().max() <= 1
+
+
+def test_what_is_looked_at_brings_its_time() -> None:
+    """A thing is in one of six pictures; after two layers its name's last token says the time of that picture."""
+    model, (kind, _) = begun(NANO), directions()
+    times = time_directions(model.model.language_model.embed_tokens.weight.detach(), language())
+    seconds = (2.0, 9.0, 15.0, 22.0, 28.0, 33.0)
+    batch, said = asked(NANO, seconds, "mug"), []
+    for picture in range(len(seconds)):
+        tokens = shown(model, NANO, len(seconds))
+        tokens[picture * 108 + 40] += 12.0 * kind[kind_number("mug") - 1]
+        with torch.no_grad():
+            states = states_of(model, batch, tokens)[LAYER + 1]
+        said.append(states[0, batch.ids.shape[1] - 2] @ times.T)
+    told = torch.stack(said) - torch.stack(said).mean(dim=0)
+    numbers = model.model.language_model.embed_tokens.weight.detach()[language().numbers[:61]] @ times.T
+    true = numbers[[int(second) for second in seconds]]
+    likeness = functional.normalize(told, dim=1) @ functional.normalize(true - true.mean(dim=0), dim=1).T
+    assert likeness.argmax(dim=1).tolist() == list(range(len(seconds)))
 
 
 def test_words_have_no_place() -> None:

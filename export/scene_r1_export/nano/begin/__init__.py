@@ -2,9 +2,10 @@
 
 Left to itself a model of this size is slow to find out that it can look, and where a picture's token is. Both can be
 written down. The rotary turn is known, so two heads of the first layer are set to read a token's row and column off it,
-and one to gather what was named just before. The vision tower was asked what every token shows, so the words begin as
-the directions of its answers, and a head of the second layer looks where they agree. Numbers begin on a curve, near
-ones near each other. All of it is learned on from there.
+one to gather what was named just before, and one to tell the tokens of a picture at what time it was taken. The vision
+tower was asked what every token shows, so the words begin as the directions of its answers, and a head of the second
+layer looks where they agree, and fetches place and time. Numbers begin on a curve, near ones near each other. All of it
+is learned on from there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from scene_r1.rooms.model.shapes import SHAPES
 from scene_r1_export.nano.begin.look import gather_names, look_for_names
 from scene_r1_export.nano.begin.names import SIZE, name_what_is_seen, numbers_on_a_curve, seen_directions, whiten
 from scene_r1_export.nano.begin.places import know_places
+from scene_r1_export.nano.begin.times import know_times, time_directions
 from scene_r1_export.nano.model.sizes import Sizes
 from scene_r1_export.nano.words import Language
 
@@ -39,5 +41,7 @@ def begin(model: Any, sizes: Sizes, language: Language, tokens: Tensor, head: Ma
     name_what_is_seen(embedding, language, kind, color)
     know_places(model, sizes, language)
     names = torch.cat((kind[: len(SHAPES)], color))
-    gather_names(model, sizes, torch.cat((kind, color)))
-    look_for_names(model, sizes, names, box)
+    times = time_directions(embedding, language)
+    taken = gather_names(model, sizes, torch.cat((kind, color)))
+    know_times(model, sizes, times, taken)
+    look_for_names(model, sizes, names, box, times)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from scene_r1_export.nano.begin.stream import COLUMN, FARTHEST, KEY, OTHERS, OWN, ROW, STEADY, WORD, steady_in, word_in
+from scene_r1_export.nano.begin.times import TIMES
 from scene_r1_export.nano.begin.turns import turns_that_score
 from scene_r1_export.nano.model.sizes import Sizes
 
@@ -26,8 +27,9 @@ STILL_RAD = 0.8
 
 
 @torch.no_grad()
-def gather_names(model: Any, sizes: Sizes, names: Tensor) -> None:
-    """First layer: a token adds up what the words before it name. names: (n, width), directions of names."""
+def gather_names(model: Any, sizes: Sizes, names: Tensor) -> int:
+    """First layer: a token adds up what the words before it name. names: (n, width), directions of names. Returns how
+    many of the head's values it takes; TIMES are left."""
     attention, head, first = _last_group(model, sizes, LAYER - 1)
     half = head // 2
     near, far = np.arange(NEAR), np.arange(FAR_FROM, FARTHEST, 3)
@@ -44,18 +46,19 @@ def gather_names(model: Any, sizes: Sizes, names: Tensor) -> None:
     steady = math.sqrt(-OTHERS * math.sqrt(head))
     attention.q_proj.bias[asks * head + half - 1] = steady
     attention.k_proj.weight[first + half - 1, STEADY] = -steady / steady_in(sizes)
-    basis = _basis(names, head)
+    basis = _basis(names, head - TIMES)
     attention.v_proj.weight[keys] = 0.0
     attention.v_proj.weight[first : first + len(basis)] = basis
     attention.v_proj.bias[keys] = 0.0
     attention.o_proj.weight[:, rows] = 0.0
     attention.o_proj.weight[:, rows.start : rows.start + len(basis)] = GATHERED * basis.T
+    return len(basis)
 
 
 @torch.no_grad()
-def look_for_names(model: Any, sizes: Sizes, names: Tensor, box: Tensor) -> None:
-    """Second layer: its last head looks at the tokens of pictures that show what was gathered, and fetches where they
-    are. names: (n, width). box: (4, width), the directions of a box's sides."""
+def look_for_names(model: Any, sizes: Sizes, names: Tensor, box: Tensor, times: Tensor) -> None:
+    """Second layer: its last head looks at the tokens of pictures that show what was gathered, and fetches where and
+    when they are. names: (n, width). box: (4, width), the directions of a box's sides; times: (n, width), of times."""
     attention, head, first = _last_group(model, sizes, LAYER)
     half = head // 2
     keys = slice(first, first + head)
@@ -75,7 +78,7 @@ def look_for_names(model: Any, sizes: Sizes, names: Tensor, box: Tensor) -> None
     own[0, ROW], own[1, COLUMN] = 1.0, 1.0
     free = torch.randn(head, sizes.width, generator=torch.Generator().manual_seed(5))
     free[:, OWN] = 0.0
-    fetched = torch.linalg.qr(torch.cat((own, box, free)).T)[0].T[:head]
+    fetched = torch.linalg.qr(torch.cat((own, box, times, free)).T)[0].T[:head]
     attention.v_proj.weight[keys], attention.v_proj.bias[keys] = fetched, 0.0
     attention.o_proj.weight[:, rows] = fetched.T
 
