@@ -64,7 +64,7 @@ def opener(
         with serving(tiny_model, tmp_path_factory.mktemp("server") / "log") as url:
             server = OpenAiSettings(
                 url, "tiny", keyframes=MOST, image_pixels=112 * 112, grounding_pixels=None,
-                constrain="json_object", logprobs=False, timeout_s=60.0, retry_wait_s=0.05,
+                constrain="json_object", logprobs=False, timeout_s=300.0, retry_wait_s=0.05,
             )  # fmt: skip
             yield Opener(request.param, lambda: open_reasoner("openai", server))
     else:
