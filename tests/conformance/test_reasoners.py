@@ -64,7 +64,7 @@ def opener(
         with serving(tiny_model, tmp_path_factory.mktemp("server") / "log") as url:
             server = OpenAiSettings(
                 url, "tiny", keyframes=MOST, image_pixels=112 * 112, grounding_pixels=None,
-                constrain="json_object", logprobs=False, timeout_s=300.0, retry_wait_s=0.05,
+                constrain="json_object", logprobs=False, timeout_s=120.0, retry_wait_s=0.05,
             )  # fmt: skip
             yield Opener(request.param, lambda: open_reasoner("openai", server))
     else:
@@ -85,7 +85,8 @@ class serving:
             port = probe.getsockname()[1]
         files = ["--model", str(self.model / self.manifest.text.file)]
         files += ["--clip_model_path", str(self.model / self.manifest.mmproj.file), "--chat_format", "qwen2.5-vl"]
-        server = ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "4096", "--n_threads", "1", "--seed", "1"]
+        server = ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "4096", "--seed", "1"]
+        server += ["--n_threads", "1", "--n_threads_batch", "1"]  # two would wait for each other where cores are taken
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "llama_cpp.server", *files, *server, "--model_alias", "tiny"],

@@ -14,7 +14,11 @@ from scene_r1_export.nano.run import Run
 PANELS: dict[str, tuple[tuple[str, ...], ...]] = {
     # log: what each of its panels shows
     "vision": (("loss",), ("kind", "color", "thing"), ("iou", "half")),
-    "language": (("coordinates", "one_words", "walk_words"), ("one_right", "walk_right"), ("one_looks", "walk_looks", "fetched_iou")),
+    "language": (
+        ("coordinates", "one_words", "walk_words"),
+        ("one_right", "walk_right"),
+        ("one_looks", "walk_looks", "fetched_iou"),
+    ),
     "grpo": (("reward", "format"), ("when", "where", "answer"), ("thought",), ("divergence",)),
 }
 SMOOTH = 25
