@@ -105,3 +105,31 @@ class BadAnswer(EngineFailed):
 
 class BudgetExceeded(SceneR1Error):
     """A stated limit on memory, time or size would have been passed."""
+
+
+class CameraLost(SceneR1Error):
+    """The camera is gone, or gives nothing any more; what was seen so far is kept."""
+
+
+class StaleFrame(SceneR1Error):
+    """The newest frame is older than was asked for. Attribute: `age_ms`, of device or host time, whichever is worse."""
+
+    def __init__(self, age_ms: float, max_age_ms: float) -> None:
+        self.age_ms = age_ms
+        self.max_age_ms = max_age_ms
+        super().__init__(f"the newest frame is {age_ms:.0f} ms old, more than the {max_age_ms:.0f} ms asked for")
+
+    def __reduce__(self) -> tuple[type[StaleFrame], tuple[float, float]]:
+        return type(self), (self.age_ms, self.max_age_ms)
+
+
+class Busy(SceneR1Error):
+    """A question is being answered and another one waits already: ask again when one of them is done."""
+
+
+class BadState(BadInput):
+    """A call that the session's state does not allow; the message names both."""
+
+
+class RecordingStopped(SceneR1Error):
+    """What is seen is no longer recorded (disk full, a folder that is gone); answering goes on."""
