@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     teacher = Teacher(model, begun.sizes, language, rooms, begun.state("language"), read_rooms(begun.data("looks")))
     with begun.log("language") as say:
         one = LanguageTraining(args.one, see_from=args.see_from, fall_from=args.one * 2 // 3)
-        one = replace(one, pictures=2, questions=2, fewest=2, most=3) if args.smoke else one
+        one = replace(one, pictures=2, questions=2, walk_questions=2, fewest=2, most=3) if args.smoke else one
         teacher.train(one, say)
     if teacher.step == args.one:
         judged = evaluate(model, begun.sizes, language, begun.rooms("val"), 0, 1 if args.smoke else args.gate_views)

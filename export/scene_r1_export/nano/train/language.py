@@ -24,6 +24,7 @@ from scene_r1_export.nano.model.sizes import Sizes
 from scene_r1_export.nano.model.vision import embed_pictures
 from scene_r1_export.nano.state import read_state, write_state
 from scene_r1_export.nano.train.fetching import BoxHead
+from scene_r1_export.nano.train.kept import KeptPictures
 from scene_r1_export.nano.train.optimizer import Optimizer, share_of_rate
 from scene_r1_export.nano.train.packing import pack, together
 from scene_r1_export.nano.train.pointing import looking_loss
@@ -42,15 +43,18 @@ HEAD = 5.0
 
 @dataclass(frozen=True, slots=True)
 class LanguageTraining:
-    """walks: how often a sequence is a walk of `fewest` to `most` pictures and not one picture; each with `questions`
-    questions and up to `drills` exercises. pictures: a step, of either. see_from: the step from which the vision
-    tower learns along; before it, what comes back from a language that knows no word yet would spoil it. begun: the
-    step from which the rate warms up, in `warm` steps."""
+    """walks: how often a sequence is a walk of `fewest` to `most` pictures and not one picture. questions, drills: of
+    one picture, and up to so many exercises. walk_questions, walk_drills: about a walk, whose pictures cost far more to
+    read than a question about them. pictures: a step, of either. see_from: the step from which the vision tower learns
+    along; before it, what comes back from a language that knows no word yet would spoil it. begun: the step from which
+    the rate warms up, in `warm` steps."""
 
     steps: int
     pictures: int = 4
     questions: int = 4
     drills: int = 12
+    walk_questions: int = 12
+    walk_drills: int = 24
     walks: float = 0.0
     fewest: int = 4
     most: int = 16
@@ -89,6 +93,7 @@ class Teacher:
         looks: Sequence[RoomShard] = (),
     ) -> None:
         self.model, self.sizes, self.language, self.rooms, self.state = model, sizes, language, rooms, state
+        self._kept = KeptPictures(rooms, sizes.picture)
         self._views = [(room, index) for room in (*rooms, *looks) for index in range(len(room.images))]
         self.box_head = BoxHead(sizes.width)
         text = [p for n, p in model.named_parameters() if "visual" not in n]
@@ -157,9 +162,13 @@ class Teacher:
             ]
         )
         pictures = [picture for group in groups for picture in group]
-        images = torch.from_numpy(np.stack([relit(picture.image, rng) for picture in pictures]))
-        with torch.set_grad_enabled(made.sees(self.step)):
-            tokens, _ = embed_pictures(self.model.model.visual, images)
+        sees = made.sees(self.step)
+        if walk and not sees:
+            tokens = self._kept.tokens(self.model.model.visual, pictures, rng)
+        else:
+            images = torch.from_numpy(np.stack([relit(picture.image, rng) for picture in pictures]))
+            with torch.set_grad_enabled(sees):
+                tokens, _ = embed_pictures(self.model.model.visual, images)
         states = states_of(self.model, batch, tokens.flatten(0, 1))
         loss, weight, place, right = word_losses(self.model, batch, states[-1], self.language)
         of_looks, found = looking_loss(self.model, batch, states, groups, self.sizes.cells)
@@ -195,16 +204,17 @@ class Teacher:
         while left > 0 or not groups:
             if left < -MOST_EMPTY:
                 raise BadInput("nothing can be asked about the walks of these rooms: make the data again")
-            room = self.rooms[int(rng.integers(len(self.rooms)))]
+            number = int(rng.integers(len(self.rooms)))
+            room = self.rooms[number]
             held = np.flatnonzero(room.keyframe)
             # As many questions need all of a walk as a part of it: about a third of the time it is whole.
             count = len(held) if rng.random() < 0.3 else int(rng.integers(made.fewest, made.most + 1))
             chosen = np.sort(rng.permutation(held)[:count])
-            pictures = [picture_of(room, int(index), self.sizes.picture) for index in chosen]
-            exchanges = about_walk(room, pictures, made.questions, rng)
+            pictures = [self._kept.picture(number, int(index)) for index in chosen]
+            exchanges = about_walk(room, pictures, made.walk_questions, rng)
             if exchanges:
                 groups.append(pictures)
-                said.append(self._said(exchanges, of_walk(pictures, made.drills, rng)))
+                said.append(self._said(exchanges, of_walk(pictures, made.walk_drills, rng)))
             left -= len(pictures)
         return groups, said
 
