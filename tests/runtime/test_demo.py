@@ -18,9 +18,9 @@ from scene_r1.answer import Answer, Box2D, Status
 from scene_r1.box import Box3D
 from scene_r1.cli import main
 from scene_r1.demo import Judged, Walked, asked, chosen, given_boxes, given_line, lines, sheet, walk_through
+from scene_r1.grounder import Grounder
 from scene_r1.rooms.model.room import Box
 from scene_r1.rooms.questions import Question
-from scene_r1.session import Session
 from scene_r1.sources import create_sink, open_source
 from scene_r1_engines.errors import BadInput, EngineFailed, MissingExtra
 from scene_r1_engines.limits import Limits
@@ -87,13 +87,13 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walked]:
         yield walk_through(tmp_path_factory.mktemp("demo"), SEED, lambda: None)
 
 
-def streamed(walked: Walked, reasoner: object) -> Session:
-    session = Session(lambda replay: reasoner, open_segmenter("depth_cut"), model="one that knows")
+def streamed(walked: Walked, reasoner: object) -> Grounder:
+    grounder = Grounder(lambda replay: reasoner, open_segmenter("depth_cut"), model="one that knows")
     with open_source(walked.path) as source:
         for frame in source.frames():
-            session.take(frame)
-    assert session.end()
-    return session
+            grounder.take(frame)
+    assert grounder.end()
+    return grounder
 
 
 def judged(question: Question, seconds: float = 1.0, fault: str = "", **answer: object) -> Judged:
@@ -112,10 +112,10 @@ def said(one: Judged) -> str:
 
 def test_who_says_the_truth_is_right_in_everything_and_the_pictures_show_it(walked: Walked) -> None:
     questions = chosen(walked.questions)
-    with streamed(walked, Knowing(walked.questions)) as session:
-        answers = [asked(session, one) for one in questions]
-        lifted = list(given_boxes(session, questions))
-        picture = sheet(session, answers, lifted)
+    with streamed(walked, Knowing(walked.questions)) as grounder:
+        answers = [asked(grounder, one) for one in questions]
+        lifted = list(given_boxes(grounder, questions))
+        picture = sheet(grounder, answers, lifted)
     assert [one.question.task for one in answers] == ["find", "find", "vqa"]
     for one in answers:
         assert one.fault == ""
@@ -131,7 +131,7 @@ def test_who_says_the_truth_is_right_in_everything_and_the_pictures_show_it(walk
     assert max(one.iou for one in lifted) > 0.5
     for one in lifted:
         assert ("found" in given_line(one)) == one.right
-        assert one.frame in session.memory
+        assert one.frame in grounder.memory
     assert picture.shape[1] == 1600
     assert picture.dtype == np.uint8
 
@@ -209,8 +209,8 @@ def test_a_model_that_breaks_is_a_fault_and_the_next_question_is_asked(walked: W
         def when(self, question: str, limits: Limits) -> TimeGrounding:
             raise EngineFailed("the model is gone")
 
-    with streamed(walked, Broken(walked.questions)) as session:
-        one, two, three = (asked(session, question) for question in chosen(walked.questions))
+    with streamed(walked, Broken(walked.questions)) as grounder:
+        one, two, three = (asked(grounder, question) for question in chosen(walked.questions))
     assert one.fault == two.fault == "EngineFailed: the model is gone"
     assert not one.right
     assert not replace(one, question=GONE).right  # silence is no answer

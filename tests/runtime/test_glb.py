@@ -21,7 +21,7 @@ from scene_r1.answer import Answer, Status
 from scene_r1.backproject import BackProjector
 from scene_r1.cli import main
 from scene_r1.cli.viewing import shown
-from scene_r1.session import Session
+from scene_r1.grounder import Grounder
 from scene_r1.viewer import Showing, scene_cloud, write_glb
 from scene_r1.viewer.glb import upright
 from scene_r1.viewer.gltf import POINTS, Document
@@ -249,11 +249,11 @@ def test_ask_writes_it_with_every_keyframe_and_the_reasons(tmp_path: Path, monke
     boxes = record(tmp_path / "walk", 4)
     held: list[int] = []
 
-    def opened(config, model) -> Session:
+    def opened(config, model) -> Grounder:
         reasoner = ScriptedReasoner(lambda index: held.append(index) or (boxes[index],))
-        return Session(lambda replay: reasoner, open_segmenter("depth_cut"), config)
+        return Grounder(lambda replay: reasoner, open_segmenter("depth_cut"), config)
 
-    monkeypatch.setattr("scene_r1.cli.ask.open_session", opened)
+    monkeypatch.setattr("scene_r1.cli.ask.open_grounder", opened)
     line = ["ask", str(tmp_path / "walk"), "where is the block?", "--model", "any", "--glb", str(tmp_path / "room.glb")]
     assert main(line) == 0
     document, _ = chunks((tmp_path / "room.glb").read_bytes())

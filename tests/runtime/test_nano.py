@@ -17,7 +17,7 @@ from scene_r1.cli import main
 from scene_r1.cli.asking import NANO_ANSWERS
 from scene_r1.config import Config
 from scene_r1.doctor import Probes, extras
-from scene_r1.session import model_name, open_session
+from scene_r1.grounder import model_name, open_grounder
 from scene_r1_engines.errors import BadModelFile
 from scene_r1_engines.manifest import MANIFEST, manifest_to_toml, read_manifest
 from scene_r1_engines.nano import model_folder, nano_model
@@ -122,7 +122,7 @@ def test_an_installation_without_it_is_told_what_is_lacking_and_what_to_do(
     (broken / lost).unlink()
     monkeypatch.setattr(scene_r1_engines.nano, "FOLDER", broken)
     with pytest.raises(BadModelFile, match="install scene-r1-edge again") as caught:
-        open_session(Config())
+        open_grounder(Config())
     assert caught.value.path == str(broken / lost)
     assert main(["ask", str(walk), "where is it?"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -17,11 +17,11 @@ from scene_r1.box import iou
 from scene_r1.cli import main
 from scene_r1.config import SegmenterConfig, config_from, load_config, with_options
 from scene_r1.frame import RgbdFrame
+from scene_r1.grounder import Grounder
 from scene_r1.lift import Lifter
 from scene_r1.locate import locate
 from scene_r1.registration import view_of
 from scene_r1.reproject import reproject
-from scene_r1.session import Session
 from scene_r1_engines.depth_cut import DepthCut
 from scene_r1_engines.errors import BadConfig, BadModelFile, EngineFailed, MissingExtra
 from scene_r1_engines.manifest import MANIFEST
@@ -78,18 +78,18 @@ def test_a_settings_file_may_name_the_folder_and_how_it_is_run(
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["engine"] == {"segmenter": "sam2"}
 
 
-def test_each_keyframe_is_encoded_once_for_all_questions_of_a_session(sam2_folder: Path) -> None:
+def test_each_keyframe_is_encoded_once_for_all_questions_of_a_grounder(sam2_folder: Path) -> None:
     """Keyframes are decoded from JPEG for each question: the same picture, under the same id."""
     walked = list(frames(FRAMES))
     reasoner = ScriptedReasoner(lambda index: (walked[index][1],))
-    with Sam2(sam2_folder, threads=1) as segmenter, Session(lambda replay: reasoner, segmenter) as session:
+    with Sam2(sam2_folder, threads=1) as segmenter, Grounder(lambda replay: reasoner, segmenter) as grounder:
         for frame, _ in walked:
-            session.take(frame)
-        session.end()
-        first = session.ask("where is the block?")
+            grounder.take(frame)
+        grounder.end()
+        first = grounder.ask("where is the block?")
         encoded = segmenter.features.misses
-        again = session.ask("where is the red block?")
-        assert 2 <= encoded <= len(session.memory)
+        again = grounder.ask("where is the red block?")
+        assert 2 <= encoded <= len(grounder.memory)
         assert segmenter.features.misses == encoded
     assert first.engine["segmenter"] == "sam2"
     assert first.evidence[0].found_by == "prompt"

@@ -1,4 +1,4 @@
-"""A session: the reasoner is kept in step with the memory whatever breaks, and questions find it so."""
+"""The grounder: the reasoner is kept in step with the memory whatever breaks, and questions find it so."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from scene_r1.answer import Status
 from scene_r1.box import iou
 from scene_r1.config import Config, KeyframesConfig, MemoryConfig
 from scene_r1.frame import RgbdFrame
+from scene_r1.grounder import Grounder, open_grounder
 from scene_r1.memory import OVERHEAD_BYTES
 from scene_r1.reasoner_config import LimitsConfig, ReasonerConfig, ServerConfig
-from scene_r1.session import Session, open_session
 from scene_r1_engines.errors import BadConfig, BadFrame, BadInput, BudgetExceeded, EngineFailed
 from scene_r1_engines.limits import Limits
 from scene_r1_engines.llama.settings import LlamaSettings
@@ -41,18 +41,18 @@ def half_turn() -> list[tuple[RgbdFrame, tuple[float, float, float, float]]]:
     return list(frames(30))
 
 
-def session_of(reasoner: ScriptedReasoner, k: int = 16, max_bytes: int = 32 << 20) -> Session:
+def grounder_of(reasoner: ScriptedReasoner, k: int = 16, max_bytes: int = 32 << 20) -> Grounder:
     config = Config(keyframes=KeyframesConfig(k), memory=MemoryConfig(max_bytes))
-    return Session(lambda replay: reasoner, open_segmenter("depth_cut"), config)
+    return Grounder(lambda replay: reasoner, open_segmenter("depth_cut"), config)
 
 
 def scripted(half_turn, **more) -> ScriptedReasoner:
     return ScriptedReasoner(lambda index: (half_turn[index][1],), **more)
 
 
-def isolated_session(behaviour: Behaviour, k: int = 4) -> Session:
+def isolated_grounder(behaviour: Behaviour, k: int = 4) -> Grounder:
     """Its reasoner lives in a worker."""
-    return Session(
+    return Grounder(
         lambda replay: IsolatedReasoner("obedient", behaviour, replay, opener=open_obedient),
         open_segmenter("depth_cut"),
         Config(keyframes=KeyframesConfig(k)),
@@ -70,44 +70,44 @@ def stands_again(reasoner: IsolatedReasoner) -> bool:
     return reasoner.deaths > 0 and reasoner.when("", Limits()).finish is Finish.OK
 
 
-def held(session: Session) -> list[int]:
-    return [keyframe.index for keyframe in session.memory]
+def held(grounder: Grounder) -> list[int]:
+    return [keyframe.index for keyframe in grounder.memory]
 
 
 @pytest.mark.parametrize(("k", "frames_of_memory"), [(16, 40), (4, 40), (6, 3), (1, 40)])
 def test_the_reasoner_watches_what_the_memory_holds_after_every_frame(half_turn, k: int, frames_of_memory: int) -> None:
     reasoner = scripted(half_turn)
     swapped = 0
-    with session_of(reasoner, k, frames_of_memory * 90_000) as session:
+    with grounder_of(reasoner, k, frames_of_memory * 90_000) as grounder:
         for frame, _ in half_turn:
-            decision = session.take(frame)
+            decision = grounder.take(frame)
             swapped += decision.evicted is not None
-            assert sorted(reasoner.watched) == held(session)
+            assert sorted(reasoner.watched) == held(grounder)
             assert len(reasoner.watched) <= k
-        assert session.end()
-        assert sorted(reasoner.watched) == held(session) == list(session.selector.keyframes)
+        assert grounder.end()
+        assert sorted(reasoner.watched) == held(grounder) == list(grounder.selector.keyframes)
     assert swapped or k == 16 or frames_of_memory < k
 
 
 def test_a_keyframe_that_the_memory_refuses_is_not_watched_either(half_turn) -> None:
     reasoner = scripted(half_turn)
-    with session_of(reasoner, 1, OVERHEAD_BYTES) as session:
+    with grounder_of(reasoner, 1, OVERHEAD_BYTES) as grounder:
         for frame, _ in half_turn[:5]:
-            session.take(frame)
+            grounder.take(frame)
             assert not reasoner.watched
 
 
 def test_the_reasoner_sees_the_pixels_of_the_memory_and_the_time_since_the_first_frame() -> None:
     reasoner = ScriptedReasoner(lambda index: ())
-    with session_of(reasoner) as session:
-        session.take(replace(walk().frames[0], T_world_camera=None))  # no keyframe, but the clock starts here
+    with grounder_of(reasoner) as grounder:
+        grounder.take(replace(walk().frames[0], T_world_camera=None))  # no keyframe, but the clock starts here
         for frame in walk().frames[1:]:
-            session.take(frame)
-        session.end()
+            grounder.take(frame)
+        grounder.end()
         for index, (image, seconds) in reasoner.watched.items():
             assert seconds == pytest.approx(float(index))
-            assert np.array_equal(image, session.memory[index].frame().color)
-        again = list(session.keyframes_again())
+            assert np.array_equal(image, grounder.memory[index].frame().color)
+        again = list(grounder.keyframes_again())
     assert [(index, seconds) for index, _, seconds in again] == [
         (i, s) for i, (_, s) in sorted(reasoner.watched.items())
     ]
@@ -118,24 +118,24 @@ def test_the_reasoner_sees_the_pixels_of_the_memory_and_the_time_since_the_first
 
 def test_a_question_while_the_camera_runs_is_about_the_newest_keyframe_too(half_turn) -> None:
     reasoner = scripted(half_turn)
-    with session_of(reasoner, 3) as session:
+    with grounder_of(reasoner, 3) as grounder:
         for frame, _ in half_turn:
-            session.take(frame)
-            if session.selector.if_settled != session.selector.keyframes:
+            grounder.take(frame)
+            if grounder.selector.if_settled != grounder.selector.keyframes:
                 break
-        wanted = list(session.selector.if_settled)
-        assert session.ask("where is the block?").status is Status.OK
-        assert sorted(reasoner.watched) == held(session) == wanted
-        session.take(half_turn[-1][0])  # and the stream goes on
+        wanted = list(grounder.selector.if_settled)
+        assert grounder.ask("where is the block?").status is Status.OK
+        assert sorted(reasoner.watched) == held(grounder) == wanted
+        grounder.take(half_turn[-1][0])  # and the stream goes on
 
 
 def test_a_streamed_walk_ends_in_the_box_of_the_block_and_the_evidence_can_be_shown(half_turn) -> None:
-    with session_of(scripted(half_turn), 8) as session:
+    with grounder_of(scripted(half_turn), 8) as grounder:
         for frame, _ in half_turn:
-            session.take(frame)
-        session.end()
-        answer = session.ask("where is the block?")
-        shown = session.frames(answer)
+            grounder.take(frame)
+        grounder.end()
+        answer = grounder.ask("where is the block?")
+        shown = grounder.frames(answer)
     assert answer.box_3d is not None
     assert iou(answer.box_3d, BLOCK.box) > 0.7
     assert [frame.index for frame in shown] == [view.frame for view in answer.evidence]
@@ -146,41 +146,41 @@ def test_a_streamed_walk_ends_in_the_box_of_the_block_and_the_evidence_can_be_sh
 
 
 def test_a_question_before_the_first_frame_is_what_the_reasoner_says_it_is() -> None:
-    with session_of(ScriptedReasoner(lambda index: (), Finish.NOT_READY)) as session:
-        assert session.ask("where?").status is Status.NOT_READY
+    with grounder_of(ScriptedReasoner(lambda index: (), Finish.NOT_READY)) as grounder:
+        assert grounder.ask("where?").status is Status.NOT_READY
 
 
 @pytest.mark.parametrize("broken", ["watch", "forget", "settle"])
 def test_a_reasoner_that_breaks_while_nobody_asks_does_not_stop_the_stream(half_turn, broken: str, caplog) -> None:
     reasoner = scripted(half_turn)
-    with session_of(reasoner, 4) as session:
+    with grounder_of(reasoner, 4) as grounder:
         for frame, _ in half_turn[:10]:
-            session.take(frame)
+            grounder.take(frame)
         reasoner.failing = {broken}
         for frame, _ in half_turn[10:]:
-            session.take(frame)
-        assert session.selector.counters.offered == len(half_turn)
-        assert session.failures > 0
+            grounder.take(frame)
+        assert grounder.selector.counters.offered == len(half_turn)
+        assert grounder.failures > 0
         if broken == "settle":
-            assert not session.end()
+            assert not grounder.end()
         reasoner.failing = set()
         with caplog.at_level(logging.WARNING):
-            assert session.ask("where is the block?").status is Status.OK
+            assert grounder.ask("where is the block?").status is Status.OK
         assert f"{broken} broke" in caplog.text
-        assert sorted(reasoner.watched) == held(session)
+        assert sorted(reasoner.watched) == held(grounder)
 
 
 def test_a_reasoner_that_stays_broken_makes_the_question_an_error_each_time(half_turn) -> None:
     reasoner = scripted(half_turn, failing={"watch"})
-    with session_of(reasoner, 4) as session:
+    with grounder_of(reasoner, 4) as grounder:
         for frame, _ in half_turn[:8]:
-            session.take(frame)
+            grounder.take(frame)
         for _ in range(2):
             with pytest.raises(EngineFailed, match="watch broke"):
-                session.ask("where is the block?")
+                grounder.ask("where is the block?")
         assert not reasoner.asked
         reasoner.failing = set()
-        assert session.ask("where is the block?").status is Status.OK
+        assert grounder.ask("where is the block?").status is Status.OK
 
 
 def test_a_reasoner_that_takes_no_more_keyframes_says_so_when_it_is_asked(half_turn) -> None:
@@ -190,54 +190,54 @@ def test_a_reasoner_that_takes_no_more_keyframes_says_so_when_it_is_asked(half_t
                 raise BudgetExceeded("2 keyframes are held already")
             super().watch(keyframe_id, image, timestamp_s)
 
-    with session_of(Full(lambda index: ()), 4) as session:
+    with grounder_of(Full(lambda index: ()), 4) as grounder:
         for frame, _ in half_turn[:8]:
-            session.take(frame)
+            grounder.take(frame)
         with pytest.raises(BudgetExceeded, match="2 keyframes"):
-            session.ask("where?")
+            grounder.ask("where?")
 
 
 @pytest.mark.parametrize("refuse", [range(100), range(1, 100)], ids=["all", "all but the first"])
 def test_what_a_worker_refuses_while_nobody_asks_is_offered_again_and_said_to_each_question(half_turn, refuse) -> None:
-    with isolated_session(Behaviour(refuse=frozenset(refuse))) as session:
+    with isolated_grounder(Behaviour(refuse=frozenset(refuse))) as grounder:
         for frame, _ in half_turn[:12]:
-            session.take(frame, idle_s=0.01)
-        assert session.selector.counters.offered == 12
-        assert len(held(session)) > 1
+            grounder.take(frame, idle_s=0.01)
+        assert grounder.selector.counters.offered == 12
+        assert len(held(grounder)) > 1
         for _ in range(3):
             for task in ("find", "vqa"):
                 with pytest.raises(BadFrame, match="too narrow"):
-                    session.ask("held", task=task)  # type: ignore[arg-type]
-        assert session.failures > 0
-        assert session.reasoner.deaths == 0  # type: ignore[attr-defined]
+                    grounder.ask("held", task=task)  # type: ignore[arg-type]
+        assert grounder.failures > 0
+        assert grounder.reasoner.deaths == 0  # type: ignore[attr-defined]
 
 
 def test_a_keyframe_that_a_worker_refused_and_that_is_evicted_since_is_in_no_questions_way(half_turn) -> None:
-    with isolated_session(Behaviour(refuse=frozenset({0})), 1) as session:
+    with isolated_grounder(Behaviour(refuse=frozenset({0})), 1) as grounder:
         for frame, _ in half_turn:
-            session.take(frame)
-            if held(session) not in ([], [0]):
+            grounder.take(frame)
+            if held(grounder) not in ([], [0]):
                 break
-        assert held(session) != [0]
-        eventually(lambda: session.reasoner.held == set(held(session)))  # type: ignore[attr-defined]
-        answer = session.reasoner.when("held", Limits())
-        assert answer.text.startswith(f"{held(session)[0]}@")
-        assert session.ask("held", task="vqa").status is Status.OK
+        assert held(grounder) != [0]
+        eventually(lambda: grounder.reasoner.held == set(held(grounder)))  # type: ignore[attr-defined]
+        answer = grounder.reasoner.when("held", Limits())
+        assert answer.text.startswith(f"{held(grounder)[0]}@")
+        assert grounder.ask("held", task="vqa").status is Status.OK
 
 
-def test_a_session_with_a_worker_that_is_let_go_of_unclosed_takes_the_worker_with_it(half_turn) -> None:
+def test_a_grounder_with_a_worker_that_is_let_go_of_unclosed_takes_the_worker_with_it(half_turn) -> None:
     before = threading.active_count()
-    session = isolated_session(Behaviour())
+    grounder = isolated_grounder(Behaviour())
     for frame, _ in half_turn[:8]:
-        session.take(frame)
-    reasoner = session.reasoner
+        grounder.take(frame)
+    reasoner = grounder.reasoner
     assert isinstance(reasoner, IsolatedReasoner)
     os.kill(reasoner.worker_pid, signal.SIGKILL)  # so that a replay has run too
     eventually(partial(stands_again, reasoner))
     shown = [int(one.split("@")[0]) for one in reasoner.when("held", Limits()).text.split() if "@" in one]
-    assert shown == held(session)
-    pid, seen = reasoner.worker_pid, weakref.ref(session)
-    del session, reasoner
+    assert shown == held(grounder)
+    pid, seen = reasoner.worker_pid, weakref.ref(grounder)
+    del grounder, reasoner
     gc.collect()
     assert seen() is None
     eventually(lambda: threading.active_count() == before)
@@ -253,9 +253,9 @@ def test_the_end_waits_until_the_reasoner_is_done_and_shows_progress(half_turn) 
 
     reasoner = Slow(lambda index: ())
     waits = itertools.count()
-    with session_of(reasoner) as session:
-        session.take(half_turn[0][0])
-        assert session.end(on_wait=lambda: next(waits))
+    with grounder_of(reasoner) as grounder:
+        grounder.take(half_turn[0][0])
+        assert grounder.end(on_wait=lambda: next(waits))
     assert next(waits) == 3
 
 
@@ -264,19 +264,19 @@ def test_the_end_does_not_wait_beyond_its_deadline(half_turn) -> None:
         def settle(self, now_s=None, deadline_ns=None) -> bool:
             return False
 
-    with session_of(Never(lambda index: ())) as session:
-        session.take(half_turn[0][0])
-        assert session.end(time.monotonic_ns() + 50_000_000) is False
+    with grounder_of(Never(lambda index: ())) as grounder:
+        grounder.take(half_turn[0][0])
+        assert grounder.end(time.monotonic_ns() + 50_000_000) is False
 
 
 def test_closing_closes_the_engines_and_twice_is_fine() -> None:
     reasoner = ScriptedReasoner(lambda index: ())
-    session = session_of(reasoner)
-    session.close()
-    session.close()
+    grounder = grounder_of(reasoner)
+    grounder.close()
+    grounder.close()
     assert reasoner.closed == 1
     with pytest.raises(EngineFailed, match="closed"):
-        session.ask("where?")
+        grounder.ask("where?")
 
 
 def test_an_engine_that_cannot_be_opened_leaves_the_other_closed() -> None:
@@ -288,13 +288,13 @@ def test_an_engine_that_cannot_be_opened_leaves_the_other_closed() -> None:
         raise BadConfig("no model")
 
     with pytest.raises(BadConfig, match="no model"):
-        Session(refuse, segmenter)
+        Grounder(refuse, segmenter)
     assert closed == [1]
 
 
 def test_another_task_is_refused_with_the_known_ones() -> None:
-    with session_of(ScriptedReasoner(lambda index: ())) as session, pytest.raises(BadInput, match="find, vqa"):
-        session.ask("where?", task="guess")  # type: ignore[arg-type]
+    with grounder_of(ScriptedReasoner(lambda index: ())) as grounder, pytest.raises(BadInput, match="find, vqa"):
+        grounder.ask("where?", task="guess")  # type: ignore[arg-type]
 
 
 def test_the_settings_of_the_reasoner_are_those_of_the_engine_with_the_same_defaults() -> None:
@@ -317,7 +317,7 @@ def test_the_settings_of_the_reasoner_are_those_of_the_engine_with_the_same_defa
         (lambda: LimitsConfig(think_s=-1.0), "think_s"),
         (lambda: LimitsConfig(timeout_s=0.0), "timeout_s"),
         (lambda: LimitsConfig(settle_s=float("inf")), "settle_s"),
-        (lambda: open_session(Config(reasoner=ReasonerConfig(name="openai"))), "--url"),
+        (lambda: open_grounder(Config(reasoner=ReasonerConfig(name="openai"))), "--url"),
     ],
 )
 def test_an_impossible_setting_is_refused_by_its_name(make, reason: str) -> None:
