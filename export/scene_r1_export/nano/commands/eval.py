@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scene_r1_export.nano.run import Run, Stage
-from scene_r1_export.nano.train.evaluate import Figure, evaluate, figures
+from scene_r1_export.nano.train.evaluate import Figure, Judged, evaluate, figures, gains
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,17 +25,28 @@ def run(args: argparse.Namespace) -> int:
     language = begun.language()
     all_: tuple[Stage, ...] = ("language", "grpo")
     stages: list[Stage] = args.stage or [stage for stage in all_ if begun.state(stage).exists()]
+    asked: dict[Stage, list[Judged]] = {}
     for stage in stages or [begun.last()]:
         model = begun.model(language, stage)
         think = False if args.no_think else None
-        judged = evaluate(model, begun.sizes, language, rooms, args.walks, args.views, args.seed, think)
-        found = figures(judged)
-        print(f"{stage}{' without thinking' if args.no_think else ''}")
-        for name, figure in found.items():
-            print(f"  {name:20} {figure.mean:6.3f}   {figure.low:.3f} to {figure.high:.3f}   of {figure.count}")
+        asked[stage] = evaluate(model, begun.sizes, language, rooms, args.walks, args.views, args.seed, think)
+        found = figures(asked[stage])
+        show(f"{stage}{' without thinking' if args.no_think else ''}", found)
         with begun.log("evaluations") as say:
             say(json.dumps({"after": stage, "think": not args.no_think, **told(found)}))
+    if "language" in asked and "grpo" in asked:
+        gained = gains(asked["language"], asked["grpo"])
+        show("grpo - language, question by question", gained)
+        with begun.log("evaluations") as say:
+            say(json.dumps({"after": "grpo - language", "think": not args.no_think, **told(gained)}))
     return 0
+
+
+def show(title: str, found: Mapping[str, Figure]) -> None:
+    """Figures as lines of text."""
+    print(title)
+    for name, figure in found.items():
+        print(f"  {name:20} {figure.mean:6.3f}   {figure.low:.3f} to {figure.high:.3f}   of {figure.count}", flush=True)
 
 
 def told(found: Mapping[str, Figure]) -> dict[str, list[float]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from scene_r1_engines.errors import BadInput
 from scene_r1_export.nano.data.shard import RoomShard
 from scene_r1_export.nano.model.sizes import Sizes
 from scene_r1_export.nano.train.rollout import prefix_of, scene_of, thought_tokens, try_answers
@@ -70,7 +71,24 @@ def evaluate(
 
 def figures(judged: Sequence[Judged], seed: int = 0) -> dict[str, Figure]:
     """Means by name: what answers are worth for what is there and what is not, and how they are written."""
-    rows: dict[str, list[float]] = {
+    rng = np.random.default_rng(seed)
+    return {name: _figure(np.array(values), rng) for name, values in _rows(judged).items() if values}
+
+
+def gains(before: Sequence[Judged], after: Sequence[Judged], seed: int = 0) -> dict[str, Figure]:
+    """What each figure has gained, question by question: far surer than two means of the same questions.
+
+    Both by `evaluate` with the same arguments. Raises BadInput where they are about other questions.
+    """
+    if [(one.task, one.there) for one in before] != [(one.task, one.there) for one in after]:
+        raise BadInput("the two were not asked the same questions: evaluate both with the same arguments")
+    rng = np.random.default_rng(seed)
+    old, new = _rows(before), _rows(after)
+    return {name: _figure(np.array(new[name]) - np.array(values), rng) for name, values in old.items() if values}
+
+
+def _rows(judged: Sequence[Judged]) -> dict[str, list[float]]:
+    return {
         "reward": [one.form + one.worth for one in judged],
         "format": [one.form for one in judged],
         "temporal IoU": [one.worth for one in judged if one.task == "when" and one.there],
@@ -81,8 +99,6 @@ def figures(judged: Sequence[Judged], seed: int = 0) -> dict[str, Figure]:
         "answer": [one.worth for one in judged if one.task == "answer"],
         "tokens of thought": [one.thought for one in judged],
     }
-    rng = np.random.default_rng(seed)
-    return {name: _figure(np.array(values), rng) for name, values in rows.items() if values}
 
 
 def _figure(values: Any, rng: np.random.Generator) -> Figure:
