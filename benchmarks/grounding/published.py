@@ -19,7 +19,7 @@ from benchmarks.memory import MemorySampler
 from benchmarks.report import Report
 from scene_r1.answer import Answer
 from scene_r1.config import Config
-from scene_r1.session import Session, reasoner_of
+from scene_r1.grounder import Grounder, reasoner_of
 from scene_r1.sources import open_source
 from scene_r1_engines.errors import BadConfig, BadInput, SceneR1Error
 
@@ -86,9 +86,9 @@ def _scene(
         assert cases[0].recording is not None
         with open_source(cases[0].recording) as source:
             frames = islice(source.frames(), 0, None, every)
-            with judge.watching(frames, Watched()) as session:
+            with judge.watching(frames, Watched()) as grounder:
                 for case in cases:
-                    outcome, row = _asked(session, case)
+                    outcome, row = _asked(grounder, case)
                     seconds.append(row["total_s"])
                     _hand_over(case, outcome, row, scorer, file)
                     left.pop(0)
@@ -101,10 +101,10 @@ def _scene(
     return why
 
 
-def _asked(session: Session, case: Case) -> tuple[Outcome, dict[str, Any]]:
+def _asked(grounder: Grounder, case: Case) -> tuple[Outcome, dict[str, Any]]:
     begun = time.perf_counter()
     try:
-        answer = session.ask(case.question, task=case.task)
+        answer = grounder.ask(case.question, task=case.task)
     except SceneR1Error as error:
         total_s = time.perf_counter() - begun
         return Outcome(failed=str(error)), {"status": type(error).__name__, "reason": str(error), "total_s": total_s}

@@ -21,9 +21,10 @@ from benchmarks.recordings import cache_folder
 from benchmarks.report import Report
 from scene_r1.box import Box3D
 from scene_r1.config import Config
+from scene_r1.grounder import reasoner_of
 from scene_r1.rooms.dataset import RoomScene, make_rooms, open_rooms
 from scene_r1.rooms.model.splits import room_seeds
-from scene_r1.session import Replay, reasoner_of
+from scene_r1.watching import Replay
 from scene_r1_engines.errors import BadInput
 from scene_r1_engines.reasoner import Reasoner
 

@@ -17,9 +17,10 @@ from benchmarks.grounding.told import Oracle, Told
 from scene_r1.answer import Answer, Status
 from scene_r1.config import Config
 from scene_r1.frame import RgbdFrame
+from scene_r1.grounder import Grounder
 from scene_r1.rooms.questions.question import Question
-from scene_r1.session import Replay, Session
 from scene_r1.sources import FrameSource
+from scene_r1.watching import Replay
 from scene_r1_engines.errors import EngineFailed, SceneR1Error
 from scene_r1_engines.reasoner import Reasoner
 from scene_r1_engines.segmenter import Segmenter
@@ -69,39 +70,39 @@ class RoomResult:
 
 
 class Bench:
-    """The engines of a run, opened once; a session of its own for each room."""
+    """The engines of a run, opened once; a grounder of its own for each room."""
 
     def __init__(self, config: Config, told: Told, reasoner: Reasoner, segmenter: Segmenter) -> None:
         self.config, self.told = config, told
         self._reasoner, self._segmenter = reasoner, segmenter
-        self._session: Session | None = None
+        self._grounder: Grounder | None = None
 
     def again(self) -> Iterable[tuple[int, NDArray[np.uint8], float]]:
         """The keyframes of the room that is streamed now, for an engine that was lost; any thread."""
-        session = self._session
-        return () if session is None else session.keyframes_again()
+        grounder = self._grounder
+        return () if grounder is None else grounder.keyframes_again()
 
     @contextmanager
-    def watching(self, frames: Iterable[RgbdFrame], watched: Watched) -> Iterator[Session]:
-        """Stream frames as fast as they come and yield the session, every keyframe seen.
+    def watching(self, frames: Iterable[RgbdFrame], watched: Watched) -> Iterator[Grounder]:
+        """Stream frames as fast as they come and yield the grounder, every keyframe seen.
 
         Raises EngineFailed where the reasoner does not get that far.
         """
         begun = time.perf_counter()
         lent = ToldReasoner(self._reasoner, self.told)
-        with Session(lambda replay: lent, ToldSegmenter(self._segmenter, self.told), self.config) as session:
-            self._session = session
+        with Grounder(lambda replay: lent, ToldSegmenter(self._segmenter, self.told), self.config) as grounder:
+            self._grounder = grounder
             try:
                 for frame in frames:
-                    session.take(frame)
-                if not session.end(time.monotonic_ns() + round(self.config.limits.settle_s * 1e9)):
+                    grounder.take(frame)
+                if not grounder.end(time.monotonic_ns() + round(self.config.limits.settle_s * 1e9)):
                     raise EngineFailed("the reasoner has not seen all keyframes: raise limits.settle_s")
-                watched.frames = session.selector.counters.offered
-                watched.keyframes = len(session.memory)
+                watched.frames = grounder.selector.counters.offered
+                watched.keyframes = len(grounder.memory)
                 watched.seconds = time.perf_counter() - begun
-                yield session
+                yield grounder
             finally:
-                self._session = None
+                self._grounder = None
 
     def judge(
         self, scene: Scene, rows: Sequence[frozenset[Oracle]], on_answer: Callable[[int, Shown], None]
@@ -113,12 +114,12 @@ class Bench:
         """
         result = RoomResult(scene.name, [[] for _ in rows])
         try:
-            with scene.source() as source, self.watching(source.frames(), result.watched) as session:
+            with scene.source() as source, self.watching(source.frames(), result.watched) as grounder:
                 self.told.instance = scene.instance
                 for number, use in enumerate(rows):
                     for question in scene.questions:
                         if number == 0 or question.task == "find":
-                            shown = self._ask(session, question, use)
+                            shown = self._ask(grounder, question, use)
                             result.rows[number].append(shown.scored)
                             on_answer(number, shown)
         except SceneR1Error as error:
@@ -127,30 +128,30 @@ class Bench:
             self.told.instance, self.told.question, self.told.use = None, None, frozenset()
         return result
 
-    def _ask(self, session: Session, question: Question, use: frozenset[Oracle]) -> Shown:
+    def _ask(self, grounder: Grounder, question: Question, use: frozenset[Oracle]) -> Shown:
         self.told.question, self.told.use = question, use
         begun = time.perf_counter()
         try:
-            answer = session.ask(question.text, task=question.task)
+            answer = grounder.ask(question.text, task=question.task)
         except SceneR1Error as error:
             row = broken(question, error, time.perf_counter() - begun)
             return Shown(question, Answer(Status.NOT_FOUND, None, {}, {}, reason=str(error)), None, row)
         row = scored(question, answer, time.perf_counter() - begun)
-        return Shown(question, answer, _frame_of(session, question, answer), row)
+        return Shown(question, answer, _frame_of(grounder, question, answer), row)
 
 
-def _frame_of(session: Session, question: Question, answer: Answer) -> RgbdFrame | None:
+def _frame_of(grounder: Grounder, question: Question, answer: Answer) -> RgbdFrame | None:
     """The frame that an answer rests on; where it rests on none, the keyframe that shows most of the thing."""
     if answer.evidence:
-        return session.frames(answer)[0]
+        return grounder.frames(answer)[0]
     shown = {index: (x1 - x0) * (y1 - y0) for index, (x0, y0, x1, y1) in question.boxes_2d.items()}
-    held = [keyframe for keyframe in session.memory if keyframe.index in shown]
+    held = [keyframe for keyframe in grounder.memory if keyframe.index in shown]
     return max(held, key=lambda keyframe: shown[keyframe.index]).frame() if held else None
 
 
 @contextmanager
 def bench(config: Config, told: Told, opened: Callable[[Replay], Reasoner]) -> Iterator[Bench]:
-    """The engines that a configuration names, for many rooms. opened: the reasoner, as Session takes it."""
+    """The engines that a configuration names, for many rooms. opened: the reasoner, as Grounder takes it."""
     holder: list[Bench] = []
 
     def replay() -> Any:

@@ -23,7 +23,7 @@ from benchmarks.reasoner.model import NONSENSE, add_model, tried_model
 from benchmarks.recordings import WALK_FRAMES, add_cache, cache_folder
 from benchmarks.report import Report
 from scene_r1.config import Config
-from scene_r1.session import open_session
+from scene_r1.grounder import open_grounder
 from scene_r1_engines.errors import BadInput
 
 QUESTIONS, QUICK_QUESTIONS = 64, 3
@@ -55,14 +55,14 @@ def measure(args: argparse.Namespace) -> int:
             print(f"note     {NONSENSE}")
         report.not_measured("accuracy", "no model with trained weights was given, or its truth is not known here")
         with MemorySampler(report.folder / "telemetry.csv") as memory, ExitStack() as stack:
-            session = stack.enter_context(open_session(config, str(tried.folder)))
+            grounder = stack.enter_context(open_grounder(config, str(tried.folder)))
             with recording(data, args.seed, cache, frames) as source:
-                report.add("watched", watched(session, source, frames))
+                report.add("watched", watched(grounder, source, frames))
             asked = questions(warmup + count, args.seed)
             for question in asked[:warmup]:
-                ask(session, question)
+                ask(grounder, question)
             bar = tqdm(asked[warmup:], desc="questions", disable=None, leave=False)
-            answered = [ask(session, question) for question in bar]
+            answered = [ask(grounder, question) for question in bar]
         _say_answers(report, answered, config)
         _say_memory(report, memory)
         options = {
@@ -74,7 +74,7 @@ def measure(args: argparse.Namespace) -> int:
             "threads": args.threads,
             "gpu_layers": args.gpu_layers,
         }
-        # one after another, and none beside the session above, whose worker would take a core
+        # one after another, and none beside the grounder above, whose worker would take a core
         starts = [
             cold_start(tried.folder.resolve(), None if data is None else data.resolve(), options)
             for _ in range(cold_starts)
@@ -146,7 +146,7 @@ def _say_cold(report: Report, starts: Sequence[dict[str, Any]]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argument_parser("query", "From a question to a 3D box, through the session and its worker process.")
+    parser = argument_parser("query", "From a question to a 3D box, through the grounder and its worker process.")
     add_cache(parser)
     add_model(parser)
     parser.add_argument("--recording", type=Path, metavar="PATH", help="as --data")

@@ -46,17 +46,17 @@ def main() -> int:
     options = json.loads(args.options)
     marks = [args.spawned_ns, BEGUN_NS]
     from benchmarks.query.path import ask, config_of, questions, recording, watched  # timed: it brings everything
-    from scene_r1.session import open_session
+    from scene_r1.grounder import open_grounder
 
     marks.append(time.monotonic_ns())
     config = config_of(options["think"], options["threads"], options["gpu_layers"])
     data = None if options["data"] is None else Path(options["data"])
-    with open_session(config, options["model"]) as session:
+    with open_grounder(config, options["model"]) as grounder:
         marks.append(time.monotonic_ns())
         with recording(data, options["seed"], Path(options["cache"]), options["room_frames"]) as source:
-            watched(session, source, options["frames"])
+            watched(grounder, source, options["frames"])
         marks.append(time.monotonic_ns())
-        answer = ask(session, questions(1, options["seed"])[0])
+        answer = ask(grounder, questions(1, options["seed"])[0])
         marks.append(time.monotonic_ns())
     spent = {name: (b - a) / 1e6 for name, a, b in zip(PARTS, marks, marks[1:], strict=False)}
     found = {**spent, "total_ms": (marks[-1] - marks[0]) / 1e6, "status": answer.status}

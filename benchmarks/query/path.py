@@ -1,4 +1,4 @@
-"""The path that is measured: a recording watched by a session as it is shipped, then questions to it."""
+"""The path that is measured: a recording watched by a grounder as it is shipped, then questions to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.recordings import room_walk, with_progress
 from scene_r1.config import Config
-from scene_r1.session import Session
+from scene_r1.grounder import Grounder
 from scene_r1.sources import FrameSource, open_source
 from scene_r1_engines.errors import EngineFailed, SceneR1Error
 
@@ -61,7 +61,7 @@ def recording(data: Path | None, seed: int, cache: Path, frames: int) -> Iterato
         yield source
 
 
-def watched(session: Session, source: FrameSource, frames: int) -> dict[str, Any]:
+def watched(grounder: Grounder, source: FrameSource, frames: int) -> dict[str, Any]:
     """Stream the first so many frames as fast as they come, and wait until the model has seen the keyframes.
 
     Raises EngineFailed where it has not in the end: questions would then be timed with what was left to do.
@@ -69,12 +69,12 @@ def watched(session: Session, source: FrameSource, frames: int) -> dict[str, Any
     start = time.perf_counter_ns()
     total = min(frames, source.info.frames or frames)
     for frame in with_progress(islice(source.frames(), frames), total, "watch"):
-        session.take(frame)
-    if not session.end(time.monotonic_ns() + round(session.config.limits.settle_s * 1e9)):
+        grounder.take(frame)
+    if not grounder.end(time.monotonic_ns() + round(grounder.config.limits.settle_s * 1e9)):
         raise EngineFailed("the reasoner has not seen all keyframes: raise limits.settle_s")
     return {
-        "frames": session.selector.counters.offered,
-        "keyframes": len(session.memory),
+        "frames": grounder.selector.counters.offered,
+        "keyframes": len(grounder.memory),
         "watch_ms": (time.perf_counter_ns() - start) / 1e6,
     }
 
@@ -87,11 +87,11 @@ def questions(count: int, seed: int) -> list[str]:
     return [said[order[i % len(said)]] for i in range(count)]
 
 
-def ask(session: Session, question: str) -> Asked:
+def ask(grounder: Grounder, question: str) -> Asked:
     """One question through the shipped path. What an engine raises is an outcome too, under the error's name."""
     start = time.perf_counter_ns()
     try:
-        answer = session.ask(question)
+        answer = grounder.ask(question)
     except SceneR1Error as error:
         return Asked(question, type(error).__name__, (time.perf_counter_ns() - start) / 1e6, {}, 0, str(error))
     total_ms = (time.perf_counter_ns() - start) / 1e6

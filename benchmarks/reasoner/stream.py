@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.recordings import with_progress
 from scene_r1.config import Config
 from scene_r1.frame import RgbdFrame
-from scene_r1.session import Session
+from scene_r1.grounder import Grounder
 from scene_r1.sources import FrameSource
 from scene_r1_engines.errors import BadInput
 from scene_r1_engines.llama import LlamaReasoner
@@ -38,7 +38,7 @@ def streamed(source: FrameSource, settings: LlamaSettings, frames: int = LONG) -
     among them; after_first_k_...: without the first k, which every recording costs however long it is.
     inserted_per_1000_frames: what it would be if every keyframe were encoded at once.
 
-    Raises BadInput where the reasoner and the session hold different numbers.
+    Raises BadInput where the reasoner and the grounder hold different numbers.
     """
     config = Config()
     opened: list[LlamaReasoner] = []
@@ -48,15 +48,15 @@ def streamed(source: FrameSource, settings: LlamaSettings, frames: int = LONG) -
         return opened[0]
 
     if settings.keyframes != config.keyframes.k:
-        raise BadInput(f"the session holds {config.keyframes.k} keyframes, the reasoner {settings.keyframes}")
+        raise BadInput(f"the grounder holds {config.keyframes.k} keyframes, the reasoner {settings.keyframes}")
     times: list[int] = []
-    with Session(reasoner, open_segmenter("depth_cut"), config) as session:
+    with Grounder(reasoner, open_segmenter("depth_cut"), config) as grounder:
         for frame in with_progress(there_and_back(source.frames(), frames), frames, "stream"):
-            session.take(frame)
+            grounder.take(frame)
             times.append(frame.timestamp_ns)
         while_streaming = opened[0].encodes
-        session.end()
-        counted = session.selector.counters
+        grounder.end()
+        counted = grounder.selector.counters
         return {
             "frames": counted.offered,
             "duration_s": (times[-1] - times[0]) / 1e9,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1.box import Box3D
+
+if TYPE_CHECKING:
+    from scene_r1.memory import Keyframe
 
 
 class Status(str, Enum):
@@ -57,6 +60,29 @@ class Box2D:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Live:
+    """What an answer knows of the stream that it was given in.
+
+    stale_ms: since the newest frame came in. evidence_age_ms: since the newest view that shows the thing did; None
+    without a view. Both on the host's clock, when the answer was done.
+    revision: of the map of poses. anchor: what the box hangs on there, and T_world_anchor, (4, 4), where that was; -1
+    and None where it hangs on nothing. keyframes: those of the evidence, in its order, as they were then.
+    """
+
+    stale_ms: float | None
+    evidence_age_ms: float | None
+    revision: int
+    anchor: int = -1
+    T_world_anchor: NDArray[np.float64] | None = None
+    keyframes: tuple[Keyframe, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Ages and revision, as plain numbers."""
+        ages = {"stale_ms": self.stale_ms, "evidence_age_ms": self.evidence_age_ms}
+        return {**{name: None if ms is None else round(ms, 1) for name, ms in ages.items()}, "revision": self.revision}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Answer:
     """The box and where it comes from. reason: why the status is not ok, in words for people; empty when it is.
 
@@ -69,6 +95,8 @@ class Answer:
     asked. late_encodes: keyframes that had to be encoded while the question waited.
 
     timings_ms: by stage; a name with a dot is a part of the stage before it, and `total` is all of it.
+
+    live: of an answer that was given while frames came in: how old it is, and what moves it with the map.
     """
 
     status: Status
@@ -86,6 +114,7 @@ class Answer:
     boxes_2d: tuple[Box2D, ...] = ()
     confidence: float | None = None
     late_encodes: int = 0
+    live: Live | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Everything but masks and points, as plain numbers; no NaN."""
@@ -117,4 +146,5 @@ class Answer:
             ],
             "timings_ms": dict(self.timings_ms),
             "late_encodes": self.late_encodes,
+            **({} if self.live is None else self.live.to_json()),
         }

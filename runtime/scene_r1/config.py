@@ -15,9 +15,10 @@ from scene_r1.keyframes import ObservationSettings, SelectionSettings
 from scene_r1.lift import LiftSettings
 from scene_r1.memory import OVERHEAD_BYTES, SceneMemory
 from scene_r1.reasoner_config import LimitsConfig, ReasonerConfig
+from scene_r1.tracking.tracker import TRACKERS
 from scene_r1_engines.errors import BadConfig
 from scene_r1_engines.segmenter import FROM_FOLDER, ModelSettings, Segmenter, check_name, is_folder, open_segmenter
-from scene_r1_engines.settings_file import read_settings, settings_from, to_toml
+from scene_r1_engines.settings_file import nearest, read_settings, settings_from, to_toml
 
 MAX_TABLE_BYTES = 256 << 20
 """What the selector's voxel table may take. The default takes 3.7 MB."""
@@ -91,6 +92,18 @@ class SegmenterConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LiveConfig:
+    """tracker: where poses come from while a camera runs, by name: host (they come with the frames), visual (built in)
+    or cuvslam."""
+
+    tracker: str = "host"
+
+    def __post_init__(self) -> None:
+        if self.tracker not in TRACKERS:
+            raise BadConfig(f"there is no tracker {self.tracker[:60]!r}; {nearest(self.tracker, TRACKERS)}")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings; each field is a table of the TOML file. Raises BadConfig for values that contradict each other."""
 
@@ -100,6 +113,7 @@ class Config:
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     reasoner: ReasonerConfig = field(default_factory=ReasonerConfig)
     limits: LimitsConfig = field(default_factory=LimitsConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
 
     def __post_init__(self) -> None:
         least = self.keyframes.k * OVERHEAD_BYTES

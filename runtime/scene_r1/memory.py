@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1.frame import RgbdFrame
+from scene_r1.pose import rigid
 from scene_r1_engines.errors import BadConfig, BadFrame, BudgetExceeded
 from scene_r1_engines.intrinsics import Intrinsics
 
@@ -117,6 +118,12 @@ class SceneMemory:
     def remove(self, index: int) -> None:
         """Raises KeyError for an index that is not held."""
         self.nbytes -= self._keyframes.pop(index).nbytes
+
+    def move(self, index: int, T_world_camera: NDArray[np.float64]) -> None:
+        """Say where a keyframe was taken from after all: (4, 4), of the colour camera. What was handed out before keeps
+        its pose. Raises KeyError for an index that is not held, BadFrame for a transform that is not rigid."""
+        moved = rigid(T_world_camera, f"frame {index}: T_world_camera")
+        self._keyframes[index] = replace(self._keyframes[index], T_world_camera=moved)
 
     def _encode(self, frame: RgbdFrame) -> Keyframe:
         if self.jpeg_quality is None:

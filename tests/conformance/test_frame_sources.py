@@ -22,6 +22,7 @@ from tests.runtime.phone_recordings import write_arkit_scenes, write_record3d, w
 
 from scene_r1 import pose
 from scene_r1.frame import RgbdFrame
+from scene_r1.live import open_live
 from scene_r1.rooms import SyntheticRecording
 from scene_r1.sources import FrameSink, FrameSource, create_sink, open_source
 from scene_r1.sources.camera_file import CameraFile, write_camera
@@ -159,6 +160,7 @@ KINDS: Mapping[str, Callable[[Path, str], Opens]] = {
     "ROS 2 folder": lambda tmp, c: opened(bag(tmp / "room", c, "db3").parent),
     "ROS 2 .db3": lambda tmp, c: opened(bag(tmp / "room", c, "db3")),
     "ROS 1 .bag": lambda tmp, c: opened(bag(tmp / "room", c, "bag")),
+    "live, 7-Scenes": lambda tmp, c: live(recorded(tmp / "folder", c, format="seven_scenes")),
     "synthetic": lambda tmp, c: synthetic(c),
     "synthetic, cached": lambda tmp, c: read_once(synthetic(c, tmp)),
 }
@@ -166,6 +168,11 @@ KINDS: Mapping[str, Callable[[Path, str], Opens]] = {
 
 def opened(path: Path) -> Opens:
     return lambda: open_source(path)
+
+
+def live(path: Path) -> Opens:
+    """Played as a camera would give it, in real time, by a process of its own."""
+    return lambda: open_live(f"{path}@30hz", waiting=4 * COUNT)
 
 
 def unless_missing(make: Callable[[], Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What the tests of the session share: a tracker and a reasoner that do as they are told, and a source that is paced."""
+"""What the tests of the session share: a tracker and a reasoner that obey, and a source that is paced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def half_turn(count: int = 30) -> Walk:
 
 
 class SmallTracker:
-    """Takes each frame's own pose; a new anchor every `every` frames. `correct` moves the world, `drop` loses anchors."""
+    """Takes each frame's own pose; an anchor every `every` frames. `correct` moves the world; `dropped` are lost."""
 
     name = "small"
 
@@ -103,7 +103,7 @@ class Gated(ScriptedReasoner):
 
 
 class PacedSource:
-    """Frames one after the other, `period_s` apart; or until `close`, waiting, where `endless`. status as a live one's."""
+    """Frames `period_s` apart, and then, where `endless`, nothing until `close`. status as a live source's."""
 
     def __init__(self, items: Iterable[RgbdFrame], period_s: float = 0.0, endless: bool = False) -> None:
         self.items, self.period_s, self.endless = list(items), period_s, endless
@@ -127,7 +127,9 @@ class PacedSource:
         return {"frames": len(self.items), "dropped": 0}
 
     def gone(self, reason: str) -> None:
-        self.status = SimpleNamespace(state=SimpleNamespace(value="reconnecting" if reason else "streaming"), reason=reason)
+        self.status = SimpleNamespace(
+            state=SimpleNamespace(value="reconnecting" if reason else "streaming"), reason=reason
+        )
 
     def close(self) -> None:
         self.closed.set()

@@ -30,7 +30,7 @@ def test_nothing_is_known_before_an_acceleration_that_can_be_believed() -> None:
     assert gravity.down == pytest.approx([0.0, 1.0, 0.0])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_down_is_followed_through_turns_and_a_shaking_hand(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -147,9 +147,7 @@ def test_only_an_answer_that_hangs_on_a_map_is_moved(walk, reasoner) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.integers(0, 2**32 - 1), st.floats(-3.1, 3.1), st.tuples(*[st.floats(-5, 5)] * 3), st.integers(0, 400)
-)
+@given(st.integers(0, 2**32 - 1), st.floats(-3.1, 3.1), st.tuples(*[st.floats(-5, 5)] * 3), st.integers(0, 400))
 def test_a_moved_box_encloses_its_points_as_closely_as_before(seed, angle, shift, count) -> None:
     rng = np.random.default_rng(seed)
     xyz = (rng.uniform(-1, 1, (count, 3)) * (0.3, 0.2, 0.1) + (1, 2, 3)).astype(np.float32)
@@ -176,7 +174,7 @@ def test_the_memory_and_the_selector_refuse_what_cannot_be_moved_or_held(walk, r
     memory.put(walk[0][0])
     with pytest.raises(KeyError):
         memory.move(5, np.eye(4))
-    with pytest.raises(BadFrame, match="frame 0.*rigid"):
+    with pytest.raises(BadFrame, match=r"frame 0.*rigid"):
         memory.move(0, 2.0 * np.eye(4) - np.diag((0, 0, 0, 1.0)))
     selector.hold(walk[0][0])
     assert selector.keyframes == (0,)

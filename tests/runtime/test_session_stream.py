@@ -170,7 +170,7 @@ def test_an_answer_says_how_old_the_newest_frame_and_its_evidence_are(walk, reas
         session.observe(replace(walk[15][0], depth_raw=np.zeros_like(walk[15][0].depth_raw), received_ns=now))
         answer = session.ask("where is the block?")
     assert answer.evidence
-    assert 60_000.0 <= answer.live.evidence_age_ms
+    assert answer.live.evidence_age_ms >= 60_000.0
     assert 0.0 <= answer.live.stale_ms < 60_000.0
     said = answer.to_json()
     assert said["evidence_age_ms"] == pytest.approx(answer.live.evidence_age_ms, abs=0.1)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1.box import Box3D
-from scene_r1.session import Task
+from scene_r1.grounder import Task
 from scene_r1_engines.errors import BadInput
 
 Truth = TypeVar("Truth")

@@ -10,10 +10,12 @@ COMMANDS = {
     # name: what it does. Its module, scene_r1.cli.<name>, has configure(parser) and run(args) -> exit code.
     "ask": "a question about a recording becomes a metric 3D box, or words, and the reasons for it",
     "chat": "read a recording once, then answer questions from standard input",
+    "live": "a camera runs, and questions typed meanwhile are answered from what it has seen so far",
     "locate": "a 2D box in one frame becomes a metric 3D box in the world",
     "keyframes": "which frames an online selection of k keeps, and how much of the room they cover",
     "inspect": "what is in a recording, and whether its poses and depth make sense",
     "convert": "write a recording in another format",
+    "replay": "play a recording of a live session again, and say whether keyframes and answers are the same",
     "demo": "make a synthetic room, ask three questions about it, compare with the truth",
     "doctor": "what this machine has and lacks, and the command that mends it",
     "warmup": "compile the kernels now, so that the first frame need not wait",

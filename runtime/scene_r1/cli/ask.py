@@ -9,7 +9,7 @@ from pathlib import Path
 from scene_r1.cli import viewing
 from scene_r1.cli.asking import add_options, effective, model_of, save, say, watch
 from scene_r1.files import check_output_folder
-from scene_r1.session import open_session
+from scene_r1.grounder import open_grounder
 from scene_r1.sources import open_source
 from scene_r1_engines.answer_format.question import check_question
 
@@ -27,14 +27,14 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         check_output_folder(args.out)
     viewing.check(args)
-    with open_source(args.recording) as source, open_session(config, model_of(args, config)) as session:
-        start_ns = watch(source, session)
-        answer = session.ask(question, task=args.task)
+    with open_source(args.recording) as source, open_grounder(config, model_of(args, config)) as grounder:
+        start_ns = watch(source, grounder)
+        answer = grounder.ask(question, task=args.task)
         say(answer)
         if args.json:
             print(json.dumps(answer.to_json()), flush=True)
         if args.out is not None:  # last: a disk that is full must not cost the answer
-            save(Path(args.out), answer, session)
+            save(Path(args.out), answer, grounder)
         if args.glb is not None or args.rrd is not None:
-            viewing.write(args, viewing.remembered(answer, session.memory, start_ns, question))
+            viewing.write(args, viewing.remembered(answer, grounder.memory, start_ns, question))
     return answer.status.exit_code

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,10 @@ from scene_r1.cli.locate import SEGMENTER_HELP, say_box, say_engines, write
 from scene_r1.cli.progress import progress
 from scene_r1.config import Config, load_config, with_options
 from scene_r1.drawing import contact_sheet
+from scene_r1.frame import RgbdFrame
+from scene_r1.grounder import TASKS, Grounder
+from scene_r1.memory import Keyframe
 from scene_r1.reasoner_config import ISOLATIONS
-from scene_r1.session import TASKS, Session
 from scene_r1.sources import FrameSource
 from scene_r1_engines.errors import BadConfig
 from scene_r1_engines.nano import NANO, nano_model
@@ -94,7 +96,7 @@ def effective(args: argparse.Namespace) -> Config:
 
 
 def model_of(args: argparse.Namespace, config: Config) -> str | None:
-    """The model that was named, for `open_session`. That it is nano is said on stderr: it knows synthetic rooms alone.
+    """The model that was named, for `open_grounder`. That it is nano is said on stderr: it knows synthetic rooms alone.
 
     Raises BadModelFile where that is not there.
     """
@@ -105,7 +107,7 @@ def model_of(args: argparse.Namespace, config: Config) -> str | None:
     return named
 
 
-def watch(source: FrameSource, session: Session) -> int | None:
+def watch(source: FrameSource, grounder: Grounder) -> int | None:
     """Stream a recording, then wait until the model has seen its keyframes. Raises BadRecording as the source does.
 
     Returns the timestamp_ns of the first frame, which is 0 s; None where there is no frame.
@@ -114,13 +116,13 @@ def watch(source: FrameSource, session: Session) -> int | None:
     with progress("reading", source.info.frames) as advance:
         for frame in source.frames():
             start_ns = frame.timestamp_ns if start_ns is None else start_ns
-            session.take(frame)
+            grounder.take(frame)
             advance()
     with progress("the model looks at the keyframes", None, "wait") as waited:
-        done = session.end(time.monotonic_ns() + round(session.config.limits.settle_s * 1e9), waited)
-    frames, spent_s = session.selector.counters.offered, time.monotonic() - start
+        done = grounder.end(time.monotonic_ns() + round(grounder.config.limits.settle_s * 1e9), waited)
+    frames, spent_s = grounder.selector.counters.offered, time.monotonic() - start
     state = "" if done else ", not all of them seen by the model"
-    print(f"watched {frames} frames in {spent_s:.1f} s, {len(session.memory)} keyframes{state}", file=sys.stderr)
+    print(f"watched {frames} frames in {spent_s:.1f} s, {len(grounder.memory)} keyframes{state}", file=sys.stderr)
     return start_ns
 
 
@@ -146,16 +148,28 @@ def say(answer: Answer) -> None:
         print(f"{'time':<9} {indent}{stage:<18} {ms:10.1f} ms")
 
 
-def save(folder: Path, answer: Answer, session: Session) -> None:
+class Asked(Protocol):
+    """What an answer came from: a Grounder, or a Session. frames: of the answer's evidence, in its order."""
+
+    config: Config
+
+    @property
+    def keyframes(self) -> tuple[Keyframe, ...]: ...
+
+    def frames(self, answer: Answer) -> list[RgbdFrame]: ...
+
+
+def save(folder: Path, answer: Answer, asked: Asked) -> None:
     """The answer's files, each whole or absent; without evidence the picture shows the keyframes, and where there is
     none of them either there is no picture."""
 
-    def sheet() -> NDArray[np.uint8]:
-        keyframes = [keyframe.frame() for keyframe in session.memory]
-        return contact_sheet(keyframes, [f"frame {frame.index}" for frame in keyframes])
+    keyframes = asked.keyframes
 
-    seen = session.frames(answer)
-    write(folder, answer, seen, session.config, "picture.png", sheet if len(session.memory) else None)
+    def sheet() -> NDArray[np.uint8]:
+        shown = [keyframe.frame() for keyframe in keyframes]
+        return contact_sheet(shown, [f"frame {frame.index}" for frame in shown])
+
+    write(folder, answer, asked.frames(answer), asked.config, "picture.png", sheet if keyframes else None)
 
 
 def printable(text: str) -> str:

@@ -8,14 +8,16 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from scene_r1.answer import Answer
 from scene_r1.cli import OK
-from scene_r1.cli.asking import add_options, effective, model_of, save, say, watch
+from scene_r1.cli.asking import Asked, add_options, effective, model_of, save, say, watch
 from scene_r1.files import check_output_folder
-from scene_r1.session import Session, Task, open_session
+from scene_r1.grounder import Task, open_grounder
 from scene_r1.sources import open_source
 from scene_r1_engines.errors import BadQuestion, SceneR1Error
+from scene_r1_engines.limits import Limits
 
 IN_WORDS = "/vqa"
 MOST_CHARACTERS = 1 << 16
@@ -34,26 +36,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     config = effective(args)
     out = None if args.out is None else check_output_folder(args.out)
-    with open_source(args.recording) as source, open_session(config, model_of(args, config)) as session:
-        watch(source, session)
-        for number, line in enumerate(_questions(), 1):
+    with open_source(args.recording) as source, open_grounder(config, model_of(args, config)) as grounder:
+        watch(source, grounder)
+        for number, line in enumerate(questions(), 1):
             folder = None if out is None else out / str(number)
-            _answer(line, args.task, session, folder, args.json)
+            answer(line, args.task, grounder, folder, args.json)
     return OK
 
 
-def _answer(line: str, task: Task, session: Session, folder: Path | None, as_json: bool) -> None:
-    """Answer one line; an error is said, and the next question may do better."""
+class Answering(Asked, Protocol):
+    """What a line is put to: a Grounder, or a Session."""
+
+    def ask(self, question: str, limits: Limits | None = None, task: Task = "find") -> Answer: ...
+
+
+def answer(
+    line: str, task: Task, to: Answering, folder: Path | None, as_json: bool, command: str = "chat"
+) -> Answer | None:
+    """Answer one line; an error is said (then there is no answer), and the next question may do better."""
     try:
         question, task = _command(line, task)
-        answer = session.ask(question, task=task)
-        _say(answer, as_json)
+        found = to.ask(question, task=task)
+        _say(found, as_json)
         if folder is not None:
-            save(folder, answer, session)
+            save(folder, found, to)
     except SceneR1Error as error:
-        print(f"scene-r1 chat: {error}", file=sys.stderr)
+        print(f"scene-r1 {command}: {error}", file=sys.stderr)
         if as_json:
             print(json.dumps({"error": type(error).__name__, "reason": str(error)}), flush=True)
+        return None
+    return found
 
 
 def _say(answer: Answer, as_json: bool) -> None:
@@ -74,14 +86,14 @@ def _command(line: str, task: Task) -> tuple[str, Task]:
     return question, "vqa"
 
 
-def _questions() -> Iterator[str]:
-    """Lines of standard input that have something in them; a prompt is shown when a person is there."""
+def questions(prompt: str = "? ") -> Iterator[str]:
+    """Lines of standard input that have something in them; the prompt is shown when a person is there."""
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # a byte that is no text is refused with its question
     asks = sys.stdin.isatty() and sys.stderr.isatty()
     while True:
         if asks:
-            print("? ", end="", file=sys.stderr, flush=True)
+            print(prompt, end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline(MOST_CHARACTERS)
         if not line:
             return

@@ -27,7 +27,7 @@ from scene_r1.demo import (
 )
 from scene_r1.drawing import write_png
 from scene_r1.files import check_output_folder
-from scene_r1.session import Session, open_session
+from scene_r1.grounder import Grounder, open_grounder
 from scene_r1.sources import open_source
 from scene_r1.viewer import require_rerun, write_glb, write_rrd
 from scene_r1_engines.errors import BadInput, MissingExtra, OutputExists
@@ -50,39 +50,39 @@ def run(args: argparse.Namespace) -> int:
     out = check_output_folder(args.out)
     if out.exists() and any(out.iterdir()):
         raise OutputExists(f"{out} is not empty: remove it or name another folder with --out")
-    with open_session(config, model_of(args, config)) as session:  # first: what it lacks is known before the rendering
+    with open_grounder(config, model_of(args, config)) as grounder:  # first: what it lacks shows before the rendering
         print(f"rendering {walk.FRAMES} frames of a synthetic room into {out}", file=sys.stderr)
         with progress("rendering", walk.FRAMES) as advance:
             walked = walk_through(out, args.seed, advance)
-        print(_about(walked, session))
+        print(_about(walked, grounder))
         with open_source(walked.path) as source:
-            start_ns = watch(source, session)
-        if not len(session.memory):
+            start_ns = watch(source, grounder)
+        if not len(grounder.memory):
             raise BadInput(f"no frame of {walked.path} became a keyframe: try another --seed")
         judged = []
         for number, question in enumerate(chosen(walked.questions), 1):
-            judged.append(asked(session, question))
+            judged.append(asked(grounder, question))
             print("\n" + "\n".join(lines(number, judged[-1])), flush=True)
-        given = list(given_boxes(session, [one.question for one in judged]))
+        given = list(given_boxes(grounder, [one.question for one in judged]))
         if given:
-            masks = session.segmenter.name
+            masks = grounder.segmenter.name
             print(f"\nThe same things with their true 2D box given, so without the model (masks by {masks}):")
             print("\n".join(given_line(one) for one in given))
-        write_png(out / "demo.png", sheet(session, judged, given))
+        write_png(out / "demo.png", sheet(grounder, judged, given))
         print(f"\n{_summary(judged, given)}\n")
         print(f"Picture: {out / 'demo.png'}")
-        print(f"In 3D: {_show(out, judged, session, start_ns)}")
+        print(f"In 3D: {_show(out, judged, grounder, start_ns)}")
         print(f'Ask on: scene-r1 ask {walked.path} "where is ...?"', flush=True)
     if args.json:
-        print(json.dumps(_as_json(walked, session, judged, given)))
+        print(json.dumps(_as_json(walked, grounder, judged, given)))
     return OK
 
 
-def _about(walked: Walked, session: Session) -> str:
+def _about(walked: Walked, grounder: Grounder) -> str:
     learnt = " (no model learns in those)" if walked.split == "test" else ""
     return (
         f"Room {walked.seed} of the {walked.split} rooms{learnt}: a walk of {walked.duration_s:.0f} s, written to "
-        f"{walked.path}\nand read back from there. Camera and room are simulated. Model: {session.model}."
+        f"{walked.path}\nand read back from there. Camera and room are simulated. Model: {grounder.model}."
     )
 
 
@@ -93,10 +93,10 @@ def _summary(judged: Sequence[Judged], given: Sequence[GivenBox]) -> str:
     return told + (f"; with 2D boxes given {sum(one.right for one in given)} of {len(given)}." if given else ".")
 
 
-def _show(out: Path, judged: Sequence[Judged], session: Session, start_ns: int | None) -> str:
+def _show(out: Path, judged: Sequence[Judged], grounder: Grounder, start_ns: int | None) -> str:
     """Write what 3D viewers open, of the first answer that has a box, else of the first; says which files."""
     first = next((one for one in judged if one.answer.box_3d is not None), judged[0])
-    showing = viewing.remembered(first.answer, session.memory, start_ns, first.question.text)
+    showing = viewing.remembered(first.answer, grounder.memory, start_ns, first.question.text)
     write_glb(out / "demo.glb", showing)
     try:
         require_rerun()
@@ -107,13 +107,13 @@ def _show(out: Path, judged: Sequence[Judged], session: Session, start_ns: int |
 
 
 def _as_json(
-    walked: Walked, session: Session, judged: Sequence[Judged], given: Sequence[GivenBox]
+    walked: Walked, grounder: Grounder, judged: Sequence[Judged], given: Sequence[GivenBox]
 ) -> dict[str, object]:
     return {
         "seed": walked.seed,
         "split": walked.split,
         "recording": str(walked.path),
-        "model": session.model,
+        "model": grounder.model,
         "questions": [one.to_json() for one in judged],
         "given_box": [one.to_json() for one in given],
     }

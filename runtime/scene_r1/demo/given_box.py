@@ -9,9 +9,9 @@ from typing import Any
 from scene_r1.answer import Answer
 from scene_r1.box import Box3D
 from scene_r1.demo.judged import FOUND_IOU, distance_m, overlap, true_box
+from scene_r1.grounder import Grounder
 from scene_r1.locate import locate
 from scene_r1.rooms.questions.question import Question, Xyxy
-from scene_r1.session import Session
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,12 +50,12 @@ class GivenBox:
         }
 
 
-def given_boxes(session: Session, questions: Sequence[Question]) -> Iterator[GivenBox]:
+def given_boxes(grounder: Grounder, questions: Sequence[Question]) -> Iterator[GivenBox]:
     """Each thing that the questions are for, once, lifted from its true 2D box in the keyframe that shows it best.
 
     A thing that no keyframe shows clearly is left out: it has no 2D box there.
     """
-    keyframes = {keyframe.index: keyframe.frame() for keyframe in session.memory}
+    keyframes = {keyframe.index: keyframe.frame() for keyframe in grounder.memory}
     done: set[int] = set()
     for question in questions:
         truth = true_box(question)
@@ -63,16 +63,16 @@ def given_boxes(session: Session, questions: Sequence[Question]) -> Iterator[Giv
         if truth is None or question.target is None or question.target in done or not held:
             continue
         done.add(question.target)
-        frame = best_frame(held, session)
-        answer = locate(keyframes[frame], held[frame], keyframes.values(), session.segmenter, session.lifter)
+        frame = best_frame(held, grounder)
+        answer = locate(keyframes[frame], held[frame], keyframes.values(), grounder.segmenter, grounder.lifter)
         yield GivenBox(question.name, frame, held[frame], answer, truth)
 
 
-def best_frame(boxes: dict[int, Xyxy], session: Session) -> int:
+def best_frame(boxes: dict[int, Xyxy], grounder: Grounder) -> int:
     """The keyframe in which a thing is whole, else the one in which most of it is seen."""
 
     def shown(index: int) -> tuple[bool, float]:
-        camera = session.memory[index].color_intrinsics
+        camera = grounder.memory[index].color_intrinsics
         x0, y0, x1, y1 = boxes[index]
         whole = x0 > 0.0 and y0 > 0.0 and x1 < camera.width and y1 < camera.height
         return whole, (x1 - x0) * (y1 - y0)

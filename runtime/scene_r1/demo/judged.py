@@ -10,9 +10,9 @@ import numpy as np
 
 from scene_r1.answer import Answer, Status
 from scene_r1.box import Box3D, iou
+from scene_r1.grounder import Grounder
 from scene_r1.rooms.questions.question import Question
 from scene_r1.rooms.questions.scores import box_iou, temporal_iou, vqa_score
-from scene_r1.session import Session
 from scene_r1_engines.errors import SceneR1Error
 
 FOUND_IOU = 0.25
@@ -97,13 +97,13 @@ class Judged:
         return {**judged, **self.answer.to_json()}
 
 
-def asked(session: Session, question: Question) -> Judged:
+def asked(grounder: Grounder, question: Question) -> Judged:
     """Ask it. What is raised is an outcome like any other: it is said, and the next question may do better."""
     begun = time.perf_counter()
     try:
-        answer = session.ask(question.text, task=question.task)
+        answer = grounder.ask(question.text, task=question.task)
     except SceneR1Error as error:
-        answer = Answer(Status.NOT_FOUND, None, {"model": session.model}, {}, reason=str(error))
+        answer = Answer(Status.NOT_FOUND, None, {"model": grounder.model}, {}, reason=str(error))
         return Judged(question, answer, time.perf_counter() - begun, f"{type(error).__name__}: {error}")
     return Judged(question, answer, time.perf_counter() - begun)
 

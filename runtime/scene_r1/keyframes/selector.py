@@ -13,7 +13,7 @@ from scene_r1.frame import RgbdFrame
 from scene_r1.keyframes.observation import FULL, Observation, ObservationSettings, Observer
 from scene_r1.keyframes.quality import Quality, QualityMeter
 from scene_r1.keyframes.voxel_table import VoxelTable, gains
-from scene_r1_engines.errors import BadConfig
+from scene_r1_engines.errors import BadConfig, BadFrame
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +209,27 @@ class KeyframeSelector:
         self._taken_at[place] = np.nan
         self.table.clear_column(place)
         self.counters.forgotten += 1
+        self._recount()
+
+    def clear(self) -> None:
+        """Give up every keyframe, voxel and candidate, uncounted: the map has moved, and `hold` takes back what it
+        still shows."""
+        self.table = VoxelTable(self.k, self.settings.voxel_capacity)
+        self._places = [None] * self.k
+        self._taken_at[:] = np.nan
+        self._recount()
+
+    def hold(self, frame: RgbdFrame) -> None:
+        """Hold a keyframe again after `clear`, whatever it adds, uncounted. Raises BadFrame where all places are taken,
+        or the frame has no pose."""
+        if None not in self._places or frame.T_world_camera is None:
+            raise BadFrame(f"frame {frame.index} cannot be held: {self.k} are, or it has no pose")
+        place = self._places.index(None)
+        score = QualityMeter()(frame).score  # one of its own: it is not what the stream's next frames are compared with
+        rows, q = self.table.rows_of(self._observe(frame, score))
+        self.table.set_column(place, rows, q)
+        self._places[place] = frame.index
+        self._taken_at[place] = frame.T_world_camera
         self._recount()
 
     def _best_place(self, frame: RgbdFrame, rows: NDArray[np.int32], q: NDArray[np.uint16]) -> tuple[int, int, float]:

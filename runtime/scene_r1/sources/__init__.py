@@ -96,8 +96,8 @@ FORMATS = (
     ),
     Format(
         "mcap",
-        "a ROS 2 bag, .mcap",
-        "scene_r1.sources.ros.bag:RosBag",
+        "a recording of `scene-r1 live` or a ROS 2 bag, .mcap",
+        "scene_r1.sources.ros.kinds:open_mcap",
         suffixes=(".mcap",),
     ),
     Format(

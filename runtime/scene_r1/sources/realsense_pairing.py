@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 MAX_WAITING = 32
 """Images of one stream that may wait for the other; more, and the oldest is dropped and counted (colour may start a
 second after depth; 32 colour images of 1280x720 are 88 MB)."""
+CLEARLY_NEAR = 0.4
+"""Of a period; images of a stream come a period apart, give or take the rest."""
 PROBE = 4
 """Images of both streams that are looked at before deciding how to pair."""
 
@@ -37,9 +39,13 @@ class Pairing:
     By equal frame numbers, as long as images of equal number were taken within half a period of each other (or their
     clocks cannot be compared). Otherwise the counters of the two streams are offset, as a real camera's often are:
     then by nearest timestamp, within half of the shorter period. `unpaired` counts images left without a partner.
+
+    at_once: for a running camera: a depth image clearly nearer than half a period is taken for the nearest without
+    waiting for the next one, which comes a period later.
     """
 
-    def __init__(self, period_ns: int) -> None:
+    def __init__(self, period_ns: int, at_once: bool = False) -> None:
+        self._clear_ns = round(CLEARLY_NEAR * period_ns) if at_once else 0
         self.by: Literal["undecided", "number", "timestamp"] = "undecided"
         self.unpaired = 0
         self._half_ns = period_ns // 2
@@ -99,7 +105,11 @@ class Pairing:
         while self._depth and self._color:
             c = self._color[0]
             # A later depth image may be nearer still, so one at or after the colour image must be seen first.
-            if self._depth[-1].timestamp_ns < c.timestamp_ns and not self._ended and len(self._depth) <= MAX_WAITING:
+            if (
+                self._depth[-1].timestamp_ns + self._clear_ns < c.timestamp_ns
+                and not self._ended
+                and len(self._depth) <= MAX_WAITING
+            ):
                 return None
             gaps = [abs(d.timestamp_ns - c.timestamp_ns) for d in self._depth]
             nearest = int(np.argmin(gaps))

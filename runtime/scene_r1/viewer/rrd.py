@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from scene_r1.box import Box3D
 from scene_r1.drawing.palette import BOX_2D, BOX_3D, MASK, TRUTH
 from scene_r1.files import whole_file
 from scene_r1.frame import RgbdFrame
@@ -33,7 +34,7 @@ NEEDED = ("set_time", "binary_stream", "send_blueprint")
 def require_rerun() -> None:
     """Asked before long work. Raises MissingExtra where Rerun is not there, does not import or is older than 0.23,
     SceneR1Error where its environment variable RERUN has switched it off."""
-    _rerun()
+    rerun_module()
 
 
 def write_rrd(
@@ -58,7 +59,7 @@ def write_rrd(
     """
     if Path(path).suffix.lower() != ".rrd":
         raise BadInput(f"{path}: Rerun's recordings are written as RRD: end the name in .rrd")
-    rr = _rerun()
+    rr = rerun_module()
     data = _recorded(rr, showing, voxel_m, most_points)
     try:
         with whole_file(path, overwrite=overwrite) as temporary:
@@ -86,7 +87,8 @@ def _recorded(rr: Any, showing: Showing, voxel_m: float, most_points: int) -> by
         recording.disconnect()
 
 
-def _rerun() -> Any:
+def rerun_module() -> Any:
+    """Rerun, imported. Raises as `require_rerun`."""
     try:
         rr = import_module("rerun")
         import_module("rerun.blueprint")
@@ -129,13 +131,7 @@ def _always(rr: Any, recording: Any, showing: Showing, voxel_m: float, most_poin
     recording.log("world/scene", rr.Points3D(cloud.xyz, colors=cloud.rgb, radii=0.4 * voxel_m), static=True)
     recording.log("world/object", rr.Points3D(answer.xyz, colors=answer.rgb, radii=0.2 * voxel_m), static=True)
     if box is not None:
-        half = np.multiply(box.size, 0.5)
-        size = " x ".join(f"{side:.2f}" for side in box.size)
-        label = f"{showing.label}: {size} m, each face +- {box.spread_m:.3f} m"
-        solid = rr.Boxes3D(centers=[box.center], half_sizes=[half], labels=[label], colors=[BOX_3D])
-        spread = rr.Boxes3D(centers=[box.center], half_sizes=[half + box.spread_m], colors=[(*BOX_3D, 90)])
-        recording.log("world/answer", solid, static=True)
-        recording.log("world/answer/spread", spread, static=True)
+        log_box(rr, recording, box, showing.label, static=True)
     if len(showing.keyframes) > 1:
         eyes = [frame.T_world_depth[:3, 3] for frame in showing.keyframes]
         recording.log("world/walk", rr.LineStrips3D([np.array(eyes)], colors=[TRUTH]), static=True)
@@ -144,16 +140,7 @@ def _always(rr: Any, recording: Any, showing: Showing, voxel_m: float, most_poin
 
 def _keyframe(rr: Any, recording: Any, showing: Showing, frame: RgbdFrame) -> None:
     """What a keyframe shows, at the time that is set. What it has none of is cleared, or the last one's would stay."""
-    assert frame.T_world_camera is not None  # a Showing has no other
-    _camera(rr, recording, "world/camera", frame.color_intrinsics, frame.T_world_camera)
-    image = rr.EncodedImage(contents=_jpeg(frame.color), media_type="image/jpeg")
-    recording.log("world/camera/image", image)
-    depth = rr.DepthImage(frame.depth_raw, meter=1.0 / frame.depth_scale)
-    if frame.one_camera:
-        recording.log("world/camera/depth", depth)
-    else:
-        _camera(rr, recording, "world/depth_camera", frame.depth_intrinsics, frame.T_world_depth)
-        recording.log("world/depth_camera/depth", depth)
+    log_frame(rr, recording, frame)
     view = showing.evidence(frame)
     if view is None:
         recording.log("world/camera/mask", rr.Clear(recursive=False))
@@ -171,6 +158,33 @@ def _keyframe(rr: Any, recording: Any, showing: Showing, frame: RgbdFrame) -> No
         array=np.array(corners, np.float32), array_format=rr.Box2DFormat.XYXY, labels=labels, colors=colors
     )
     recording.log("world/camera/boxes", drawn)
+
+
+def log_frame(rr: Any, recording: Any, frame: RgbdFrame) -> None:
+    """Picture, depth and camera of a frame, at the time that is set. Without a pose it stays where the last one was."""
+    T = frame.T_world_camera
+    if T is not None:
+        _camera(rr, recording, "world/camera", frame.color_intrinsics, T)
+    image = rr.EncodedImage(contents=_jpeg(frame.color), media_type="image/jpeg")
+    recording.log("world/camera/image", image)
+    depth = rr.DepthImage(frame.depth_raw, meter=1.0 / frame.depth_scale)
+    if frame.one_camera:
+        recording.log("world/camera/depth", depth)
+        return
+    if T is not None:
+        _camera(rr, recording, "world/depth_camera", frame.depth_intrinsics, frame.T_world_depth)
+    recording.log("world/depth_camera/depth", depth)
+
+
+def log_box(rr: Any, recording: Any, box: Box3D, label: str, static: bool = False) -> None:
+    """An answer's box with its label, and with each face one standard deviation further out."""
+    half = np.multiply(box.size, 0.5)
+    size = " x ".join(f"{side:.2f}" for side in box.size)
+    words = f"{label}: {size} m, each face +- {box.spread_m:.3f} m"
+    solid = rr.Boxes3D(centers=[box.center], half_sizes=[half], labels=[words], colors=[BOX_3D])
+    spread = rr.Boxes3D(centers=[box.center], half_sizes=[half + box.spread_m], colors=[(*BOX_3D, 90)])
+    recording.log("world/answer", solid, static=static)
+    recording.log("world/answer/spread", spread, static=static)
 
 
 def _camera(rr: Any, recording: Any, entity: str, camera: Intrinsics, T_world: NDArray[np.float64]) -> None:

@@ -30,6 +30,13 @@ def open_bag(path: str | os.PathLike[str]) -> FrameSource:
     return RosBag(path)
 
 
+def open_mcap(path: str | os.PathLike[str]) -> FrameSource:
+    """Open a .mcap: one of our own recorder's with all that it says exactly, any other as a ROS bag."""
+    from scene_r1.recorder.recording import LiveRecording, is_live
+
+    return LiveRecording(path) if is_live(Path(path)) else RosBag(path)
+
+
 def _is_librealsense(path: Path) -> bool:
     try:
         topics = open_storage(path).topics

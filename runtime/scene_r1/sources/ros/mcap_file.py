@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 from binascii import crc32
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO
@@ -27,10 +27,15 @@ _CHUNK = struct.Struct("<QQQI")
 _FOOTER_BYTES = _RECORD.size + 20 + len(MAGIC)
 
 
+class CutShort(BadRecording):
+    """A file that ends, or seems to end, before its data does."""
+
+
 class McapFile:
     """A Storage over one .mcap file, whatever program wrote it. Channels that are not CDR are left out.
 
     Topics come from the summary at the end; a file without one (a recorder that was killed) is read through for them.
+    finished: whether it has the end that a recorder writes which is not killed.
     """
 
     ros1 = False
@@ -43,12 +48,14 @@ class McapFile:
                 if head != MAGIC:
                     reason = "is empty" if not head else "is no MCAP file (or version 0): it does not begin as one"
                     raise BadRecording(path, reason)
+                file.seek(max(len(MAGIC), file.seek(0, os.SEEK_END) - len(MAGIC)))
+                self.finished = file.read() == MAGIC
                 channels = self._summary(file) or self._scan(file)
         except OSError as error:
             raise BadRecording(path, f"cannot be read ({error.strerror or error})") from error
         self.topics = tuple(dict.fromkeys(channels.values()))
 
-    def messages(self, names: Collection[str]) -> Iterator[Message]:
+    def messages(self, names: Collection[str]) -> Generator[Message, None, None]:
         wanted = frozenset(names)
         try:
             with open(self._path, "rb") as file:
@@ -105,21 +112,23 @@ class McapFile:
         while True:
             head = file.read(_RECORD.size)
             if len(head) < _RECORD.size:
-                raise BadRecording(self._path, f"is truncated at byte {size}: its end is missing")
+                raise CutShort(self._path, f"is truncated at byte {size}: its end is missing")
             op, length = _RECORD.unpack(head)
             at += _RECORD.size
             if op in (DATA_END, FOOTER):
                 return
+            if op == 0:  # no record: zeros, which a file system leaves where power failed before the data was written
+                raise CutShort(self._path, f"is damaged: no record begins at byte {at - _RECORD.size}")
             if length > size - at:
                 if op == CHUNK:
                     yield from self._cut_chunk(memoryview(file.read(min(size - at, MAX_MESSAGE_BYTES))))
-                raise BadRecording(self._path, f"is truncated or damaged: {length} bytes at {at}, but it has {size}")
+                raise CutShort(self._path, f"is truncated or damaged: {length} bytes at {at}, but it has {size}")
             if op in (SCHEMA, CHANNEL, MESSAGE, CHUNK):
                 if length > MAX_MESSAGE_BYTES:
                     raise BadRecording(self._path, f"has {length} bytes in one record, more than {MAX_MESSAGE_BYTES}")
                 content = memoryview(file.read(length))
                 if len(content) < length:
-                    raise BadRecording(self._path, f"is truncated at byte {at + len(content)}")
+                    raise CutShort(self._path, f"is truncated at byte {at + len(content)}")
                 if op == CHUNK:
                     yield from _walk(self._chunk(content), self._path)
                 else:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,8 @@ from scene_r1.lift import Lifter
 from scene_r1.memory import Keyframe, SceneMemory
 from scene_r1.stream import kept_in_step
 from scene_r1.timings import Timings
-from scene_r1_engines.errors import BadInput, SceneR1Error
+from scene_r1.watching import MOST_FAILURES, Replay, Wanted, Watching
+from scene_r1_engines.errors import BadInput
 from scene_r1_engines.limits import Limits
 from scene_r1_engines.manifest import read_manifest
 from scene_r1_engines.nano import model_folder
@@ -32,49 +32,12 @@ from scene_r1_engines.segmenter import Segmenter
 
 Task = Literal["find", "vqa"]
 TASKS: tuple[Task, ...] = ("find", "vqa")
-Replay: TypeAlias = Callable[[], Iterable[tuple[int, NDArray[np.uint8], float]]]
-"""Gives a reasoner its keyframes again: (id, (H, W, 3) uint8 RGB, seconds since the start of the recording)."""
-
 SLICE_NS = 200_000_000
 """How long `end` leaves the reasoner to itself before it shows progress and listens to an interrupt again."""
 PAUSE_S = 0.01
-MOST_FAILURES = 3
-"""In a row, before `end` waits no longer for a reasoner that breaks."""
-log = logging.getLogger(__name__)
 
 
-@runtime_checkable
-class Accounting(Protocol):
-    """A reasoner that learns only later what was refused or lost, and says what it holds, or is still to be handed."""
-
-    @property
-    def held(self) -> frozenset[int]: ...
-
-
-class Wanted:
-    """The keyframes that the reasoner is to watch, and their clock: the part of a session that a replay needs.
-
-    A reasoner in a worker asks for them from a thread of its own, which lives until that reasoner is let go of. So it
-    gets this and not the session, which would else keep itself alive through that thread.
-    """
-
-    def __init__(self) -> None:
-        self.start_ns: int | None = None
-        """timestamp_ns of the first frame, which is 0 s; None before it."""
-        self.keyframes: tuple[Keyframe, ...] = ()
-        """In order of time; replaced, never changed, for it is read by that thread."""
-
-    def again(self) -> Iterator[tuple[int, NDArray[np.uint8], float]]:
-        """As a Replay; from any thread."""
-        for keyframe in self.keyframes:
-            yield keyframe.index, keyframe.image(), self.seconds(keyframe)
-
-    def seconds(self, keyframe: Keyframe) -> float:
-        """A keyframe's time since the start of the recording."""
-        return (keyframe.timestamp_ns - (self.start_ns or 0)) / 1e9
-
-
-class Session:
+class Grounder:
     """Streams frames and answers questions about them. A context manager that owns its engines; for one thread.
 
     A reasoner that breaks does not stop the stream: it is noted, the keyframes that it missed are offered again with
@@ -96,15 +59,12 @@ class Session:
         self.selector = KeyframeSelector(keyframes.k, keyframes.selection, keyframes.observation)
         self.memory = SceneMemory(memory.max_bytes, memory.jpeg_quality)
         self.lifter = Lifter(self.config.lift)
-        self.failures = 0
-        """How often the reasoner broke while nobody asked."""
-        self._fault: SceneR1Error | None = None  # the last of them, since the last question
         self._wanted = Wanted()
-        self._watched: set[int] = set()
         with ExitStack() as stack:
             self.segmenter = stack.enter_context(segmenter)
             self.reasoner = stack.enter_context(reasoner(self._wanted.again))
             self._engines = stack.pop_all()
+        self._watching = Watching(self.reasoner, self._wanted)
 
     def take(self, frame: RgbdFrame, idle_s: float = 0.0) -> Decision:
         """One frame of the stream; returns what the selector made of it.
@@ -116,7 +76,7 @@ class Session:
             self._wanted.start_ns = frame.timestamp_ns
         decision = self._keep(self.selector.offer(frame))
         now_s = (frame.timestamp_ns - self._wanted.start_ns) / 1e9
-        self._settle(now_s, time.monotonic_ns() + round(idle_s * 1e9))
+        self._watching.settle(now_s, time.monotonic_ns() + round(idle_s * 1e9))
         return decision
 
     def end(self, deadline_ns: int | None = None, on_wait: Callable[[], None] | None = None) -> bool:
@@ -128,10 +88,10 @@ class Session:
         self._keep(self.selector.settle())
         failures = 0
         while failures < MOST_FAILURES:
-            if not self._in_step:
-                self._show()
+            if not self._watching.in_step:
+                self._watching.show()
             until_ns = time.monotonic_ns() + SLICE_NS
-            done = self._settle(None, until_ns if deadline_ns is None else min(until_ns, deadline_ns))
+            done = self._watching.settle(None, until_ns if deadline_ns is None else min(until_ns, deadline_ns))
             if done:
                 return True
             failures = failures + 1 if done is None else 0
@@ -153,7 +113,7 @@ class Session:
         clock = Timings()
         with clock.stage("watch"):
             self._keep(self.selector.settle())
-            self._mend()
+            self._watching.mend()
         scene = Scene(self._wanted.keyframes, self._wanted.start_ns or 0, self.reasoner, self.segmenter, self.lifter)
         ask = find if task == "find" else in_words
         answer = ask(question, limits or self.config.limits.from_now(), scene, clock)
@@ -161,6 +121,16 @@ class Session:
             return answer
         engine = {"reasoner": self.reasoner.name, "model": self.model, **answer.engine}
         return replace(answer, engine=engine)
+
+    @property
+    def keyframes(self) -> tuple[Keyframe, ...]:
+        """Held now, in order of time."""
+        return tuple(self.memory)
+
+    @property
+    def failures(self) -> int:
+        """How often the reasoner broke while nobody asked."""
+        return self._watching.failures
 
     def keyframes_again(self) -> Iterator[tuple[int, NDArray[np.uint8], float]]:
         """What the reasoner watches, in order of time; may be called from any thread."""
@@ -173,7 +143,7 @@ class Session:
     def close(self) -> None:
         self._engines.close()
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Grounder:
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -184,70 +154,18 @@ class Session:
         decision = kept_in_step(decision, self.selector, self.memory)
         if decision.inserted is not None or decision.evicted is not None:
             self._wanted.keyframes = tuple(self.memory)
-            self._show()
+            self._watching.show()
         return decision
 
-    def _show(self) -> None:
-        """Make what the reasoner watches what the memory holds, as far as it works."""
-        held = {keyframe.index: keyframe for keyframe in self._wanted.keyframes}
-        self._strike()
-        try:
-            for index in sorted(self._watched - held.keys()):
-                with suppress(BadInput):  # it is not held: that is what is wanted
-                    self.reasoner.forget(index)
-                self._watched.discard(index)
-            for index in sorted(held.keys() - self._watched):
-                # what the memory holds and not the camera's picture: so a replay shows the reasoner the same pixels
-                self.reasoner.watch(index, held[index].image(), self._wanted.seconds(held[index]))
-                self._watched.add(index)
-        except SceneR1Error as error:  # one in a worker says here what it refused a while ago
-            self._note(error)
 
-    def _settle(self, now_s: float | None, deadline_ns: int) -> bool | None:
-        """As Reasoner.settle; None where it broke."""
-        try:
-            return self.reasoner.settle(now_s, deadline_ns)
-        except SceneR1Error as error:
-            self._note(error)
-            return None
-
-    def _mend(self) -> None:
-        """Before a question: what the reasoner missed. Raises what it says if it still does not take it."""
-        before, self._fault = self._fault, None
-        if before is not None:
-            log.warning("the reasoner failed while nobody asked: %s", before)
-        for _ in range(MOST_FAILURES):
-            if self._in_step:
-                return
-            self._show()
-        if not self._in_step and self._fault is not None:
-            raise self._fault
-
-    @property
-    def _in_step(self) -> bool:
-        self._strike()
-        return self._watched == {keyframe.index for keyframe in self._wanted.keyframes}
-
-    def _strike(self) -> None:
-        """Strike off what the reasoner was shown and has refused or lost since: it is to be shown that again. What it
-        is to forget stays, so that it is told to."""
-        if isinstance(self.reasoner, Accounting):
-            self._watched -= {keyframe.index for keyframe in self._wanted.keyframes} - self.reasoner.held
-
-    def _note(self, error: SceneR1Error) -> None:
-        self.failures += 1
-        self._fault = error
-        log.info("the reasoner failed, the stream goes on: %s", error)
-
-
-def open_session(config: Config, model: str | os.PathLike[str] | None = None) -> Session:
-    """A session with the engines that a configuration names. model: the model's folder, for the llama.cpp reasoner;
+def open_grounder(config: Config, model: str | os.PathLike[str] | None = None) -> Grounder:
+    """A grounder with the engines that a configuration names. model: the model's folder, for the llama.cpp reasoner;
     None or "nano": Scene-R1 nano, which comes with the package.
 
     Raises BadConfig, MissingExtra, BadModelFile as the engines do.
     """
     opened, name = reasoner_of(config, model), model_name(config, model)
-    return Session(opened, config.segmenter.open(), config, name)
+    return Grounder(opened, config.segmenter.open(), config, name)
 
 
 def model_name(config: Config, model: str | os.PathLike[str] | None = None) -> str:
@@ -257,7 +175,7 @@ def model_name(config: Config, model: str | os.PathLike[str] | None = None) -> s
 
 
 def reasoner_of(config: Config, model: str | os.PathLike[str] | None = None) -> Callable[[Replay], Reasoner]:
-    """What opens the reasoner that a configuration names, as Session takes it. model, errors: as of `open_session`."""
+    """What opens the reasoner that a configuration names, as Grounder takes it; else as `open_grounder`."""
     wanted = config.reasoner
     if wanted.name == "openai":
         settings = wanted.server.settings(config.keyframes.k, wanted.image_pixels)

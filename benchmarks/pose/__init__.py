@@ -1,0 +1,1 @@
+"""How well the camera is followed."""
