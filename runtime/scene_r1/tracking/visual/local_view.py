@@ -120,7 +120,7 @@ class LocalView:
         inverse[:, 0, 0], inverse[:, 1, 1] = J[:, 1, 1] / det, J[:, 0, 0] / det
         inverse[:, 0, 1], inverse[:, 1, 0] = -J[:, 0, 1] / det, -J[:, 1, 0] / det
         inverse[flat] = np.nan  # seen edge-on: `align` leaves it out
-        return inverse
+        return np.asarray(inverse)
 
 
 def _joined(parts: list[Any], shape: tuple[int, ...], dtype: type[np.generic] = np.float64) -> Any:
