@@ -93,10 +93,10 @@ class SegmenterConfig:
 
 @dataclass(frozen=True, slots=True)
 class LiveConfig:
-    """tracker: where poses come from while a camera runs, by name: host (they come with the frames), visual (built in)
-    or cuvslam."""
+    """tracker: where poses come from while a camera runs, by name: host (they come with the frames), visual (built in),
+    cuvslam, or auto: host where the first frame has a pose, else visual."""
 
-    tracker: str = "host"
+    tracker: str = "auto"
 
     def __post_init__(self) -> None:
         if self.tracker not in TRACKERS:

@@ -19,16 +19,14 @@ _LATTICES = [np.random.default_rng(seed).uniform(0.0, 1.0, (64, 64, 64)) for see
 _CELLS_M = (0.045, 0.11)
 
 
-def picture(T_world_camera: np.ndarray, camera: Intrinsics = CAMERA, texture: float = 0.0) -> np.ndarray:
-    """(H, W, 3) uint8 of the room; another `texture` is another room of the same shape."""
-    depth, _ = cast(camera, T_world_camera, FURNITURE, ROOM)
+def painted(T_world_camera: np.ndarray, camera: Intrinsics, depth: np.ndarray, texture: float = 0.0) -> np.ndarray:
+    """(H, W) float grey of the room; another `texture` is another room of the same shape."""
     world = pose.apply(T_world_camera, points_of(camera, depth)) + texture
     grey = sum(
-        map_coordinates(lattice, (world / cell).T, order=1, mode="grid-wrap")
+        map_coordinates(lattice, (world / cell).T, order=1, mode="grid-wrap", prefilter=False, output=np.float32)
         for lattice, cell in zip(_LATTICES, _CELLS_M, strict=True)
     )
-    grey = np.clip(40.0 + 90.0 * grey, 0, 255).reshape(depth.shape)
-    return np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
+    return np.asarray(40.0 + 90.0 * grey).reshape(depth.shape)
 
 
 def shot(
@@ -41,9 +39,11 @@ def shot(
     """What a camera sees there, with 2 mm of depth noise and a little grain."""
     rng = np.random.default_rng([index, 5])
     depth_camera, T = (DEPTH_CAMERA, T_COLOR_DEPTH) if two_cameras else (camera, IDENTITY)
-    depth, _ = cast(depth_camera, T_world_camera @ T, FURNITURE, ROOM)
+    exact, _ = cast(camera, T_world_camera, FURNITURE, ROOM)
+    depth = cast(depth_camera, T_world_camera @ T, FURNITURE, ROOM)[0] if two_cameras else exact
     depth = depth + rng.normal(0.0, SIGMA_M, depth.shape)
-    color = picture(T_world_camera, camera, texture) + rng.normal(0.0, 2.0, (camera.height, camera.width, 1))
+    grey = painted(T_world_camera, camera, exact, texture) + rng.normal(0.0, 2.0, exact.shape)
+    color = np.repeat(grey[..., None], 3, axis=2)
     return RgbdFrame(
         index=index,
         timestamp_ns=index * 33_333_333,

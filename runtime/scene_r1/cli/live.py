@@ -41,7 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="realsense, realsense:SERIAL, or a recording played at a rate: RECORDING@30hz (default realsense)",
     )
     add_options(parser)
-    parser.add_argument("--tracker", choices=sorted(TRACKERS), help="where poses come from (default host: the source)")
+    parser.add_argument(
+        "--tracker", choices=sorted(TRACKERS), help="where poses come from (default auto: the source, or the picture)"
+    )
     parser.add_argument("--record", metavar="FILE", help="record everything there, .mcap (extra 'ros')")
     parser.add_argument("--viewer", metavar="rerun|FILE", help="show it in Rerun, or write FILE.rrd (extra 'viewer')")
     parser.epilog = (

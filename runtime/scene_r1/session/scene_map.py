@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +21,7 @@ from scene_r1.keyframes.selector import Decision
 from scene_r1.memory import Keyframe, SceneMemory
 from scene_r1.stream import kept_in_step
 from scene_r1.tracking.tracker import PoseTracker, Tracked, TrackState
+from scene_r1_engines.errors import BudgetExceeded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,13 +95,15 @@ class SceneMap:
         self._anchored: dict[int, Anchored] = {}  # of the keyframes, and of the selector's candidate
         self._revision = tracker.revision
         self._rebuild: deque[int] = deque()
+        self._half_done = False
         self._first_ns: int | None = None
         self._newest: tuple[int, int, int] | None = None  # index, timestamp_ns, received_ns
         self._spent_ns = {"track": 0, "select": 0}
 
     def take(self, frame: RgbdFrame) -> Taken:
-        """One frame of the stream. Raises what the tracker raises for a frame that it cannot work on."""
-        with self.lock:
+        """One frame of the stream. Raises what the tracker raises for a frame that it cannot work on, BudgetExceeded
+        where there is no memory for it; the keyframes are then as they were."""
+        with self.lock, _memory_for(f"frame {frame.index}"):
             self.tally.frames += 1
             if frame.received_ns == 0:
                 frame = replace(frame, received_ns=time.monotonic_ns())
@@ -112,13 +116,13 @@ class SceneMap:
                 tracked = self.tracker.track(frame)
                 self.track_state = tracked.state
                 frame = _posed(frame, tracked)
-            with self._stage("select"):
+            with self._stage("select"), self._whole():
                 return Taken(frame, self._offer(frame, tracked), tracked)
 
     def settled(self) -> tuple[Decision, Snapshot]:
-        """The map with the newest candidate in it, for a question or at the end of the stream."""
-        with self.lock:
-            decision = self._keep(self.selector.settle())
+        """The map with the newest candidate in it, for a question or at the end of the stream. Raises as `take`."""
+        with self.lock, _memory_for("the newest keyframe"), self._whole():
+            decision = Decision(-1) if self._half_done else self._keep(self.selector.settle())
             return decision, Snapshot(self.keyframes, dict(self._anchored), self._revision, self.start_ns)
 
     def T_world_anchor(self, anchor: int) -> tuple[NDArray[np.float64] | None, int]:
@@ -163,6 +167,8 @@ class SceneMap:
     def _offer(self, frame: RgbdFrame, tracked: Tracked) -> Decision:
         if tracked.revision != self._revision:
             self._revise(tracked.revision)
+        elif self._half_done:
+            self._start_over()
         if self._rebuild:
             self.tally.skipped += 1
             self.selector.hold(self.memory[self._rebuild.popleft()].frame())
@@ -186,9 +192,6 @@ class SceneMap:
 
     def _revise(self, revision: int) -> None:
         """The tracker's map was corrected: every keyframe goes to where its anchor is now."""
-        self.tally.revisions += 1
-        self._revision = revision
-        self.selector.clear()
         for keyframe in tuple(self.memory):
             at = self._anchored[keyframe.index]
             T_world_anchor = self.tracker.T_world_anchor(at.anchor)
@@ -197,9 +200,28 @@ class SceneMap:
                 self.tally.unanchored += 1
             else:
                 self.memory.move(keyframe.index, T_world_anchor @ at.T_anchor_camera)
+        anchored = {keyframe.index: self._anchored[keyframe.index] for keyframe in self.memory}
+        self._start_over()
+        self._anchored = anchored
+        self.tally.revisions += 1
+        self._revision = revision  # last: what breaks half-way is done again with the next frame, and nothing shows it
+
+    def _start_over(self) -> None:
+        """Build the selector anew from what the memory holds."""
+        self.selector.clear()
         self.keyframes = tuple(self.memory)
         self._rebuild = deque(keyframe.index for keyframe in self.keyframes)
-        self._anchored = {index: self._anchored[index] for index in self._rebuild}
+        self._half_done = False
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """A block that breaks may leave the selector out of step with the memory, of which each step is all or
+        nothing: the selector is then built anew with the next frames."""
+        try:
+            yield
+        except BaseException:
+            self._half_done = True
+            raise
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -208,6 +230,17 @@ class SceneMap:
             yield
         finally:
             self._spent_ns[name] += time.thread_time_ns() - start
+
+
+@contextmanager
+def _memory_for(what: str) -> Iterator[None]:
+    """Raises BudgetExceeded where Python or OpenCV has no memory left."""
+    try:
+        yield
+    except (MemoryError, cv2.error) as error:
+        if isinstance(error, cv2.error) and error.code != cv2.Error.StsNoMem:
+            raise
+        raise BudgetExceeded(f"{what}: no memory left for it: hold fewer keyframes, or end what else runs") from error
 
 
 def _posed(frame: RgbdFrame, tracked: Tracked) -> RgbdFrame:

@@ -32,7 +32,7 @@ from scene_r1.tracking.tracker import PoseTracker, TrackState, open_tracker
 from scene_r1.warmup import warm_up
 from scene_r1.watching import Replay, Wanted
 from scene_r1_engines.answer_format.question import check_question
-from scene_r1_engines.errors import BadInput, BadState, Busy, SceneR1Error
+from scene_r1_engines.errors import BadInput, BadState, BudgetExceeded, Busy, SceneR1Error
 from scene_r1_engines.limits import Limits
 from scene_r1_engines.reasoner import Reasoner
 from scene_r1_engines.segmenter import Segmenter
@@ -135,7 +135,8 @@ class Session:
         """One frame of the stream; returns what the selector made of it. For one thread; never waits for a question.
 
         A frame that repeats an index or goes back in time is left out and counted, and so is one whose pose is
-        unknown. Raises BadState, and what the tracker raises for a frame it cannot work on.
+        unknown. Raises BadState, what the tracker raises for a frame it cannot work on, and BudgetExceeded where there
+        is no memory for it: the keyframes are as they were then, and the next frame is taken.
         """
         self._states.require("take a frame")
         with self._map.lock:
@@ -172,10 +173,10 @@ class Session:
                 if on_frame is not None:
                     on_frame(frame, decision)
                 del frame
-        except SceneR1Error as error:
-            if self._closing.is_set():
+        except Exception as error:
+            if self._closing.is_set() and isinstance(error, SceneR1Error):
                 return
-            self._camera_fault = str(error)
+            self._camera_fault = str(error) or type(error).__name__
             self._states.look(self.reasons)
             raise
         finally:
@@ -201,7 +202,8 @@ class Session:
         """The answer to a question about what was seen so far, from any thread. Its `live` says how old that is.
 
         limits, task: as of Grounder.ask; waiting for another question counts. Status `not_ready` before the first
-        keyframe. Raises BadState, Busy where a question waits already, BadQuestion, and what the reasoner raises.
+        keyframe. Raises BadState, Busy where a question waits already, BadQuestion, BudgetExceeded where there is no
+        memory for it, and what the reasoner raises.
         """
         self._states.require("ask")
         if task not in TASKS:
@@ -215,6 +217,8 @@ class Session:
         except BaseException as error:
             self._count("busy" if isinstance(error, Busy) else "failed")
             self._company.event("answer", {"id": number, "error": f"{type(error).__name__}: {error}"})
+            if isinstance(error, MemoryError):
+                raise BudgetExceeded("no memory left to answer with: ask again, or hold fewer keyframes") from error
             raise
         self._count("answered")
         self._company.event("answer", {"id": number, "answer": answer.to_json()})

@@ -76,12 +76,13 @@ class PoseTracker(Protocol):
 
 
 TRACKERS = {
+    "auto": "scene_r1.tracking.auto:AutoTracker",
     "host": "scene_r1.tracking.host:HostTracker",
     "visual": "scene_r1.tracking.visual:VisualTracker",
     "cuvslam": "scene_r1.tracking.cuvslam:CuvslamTracker",
 }
-"""By name, imported on use. host: the pose that comes with each frame. visual: built in, on the CPU. cuvslam: NVIDIA's
-library, which is installed by hand."""
+"""By name, imported on use. auto: host or visual, by the first frame. host: the pose that comes with each frame.
+visual: built in, on the CPU. cuvslam: NVIDIA's library, which is installed by hand."""
 
 
 def open_tracker(name: str, **settings: Any) -> PoseTracker:

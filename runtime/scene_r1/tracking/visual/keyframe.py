@@ -21,6 +21,8 @@ CELL_PX: Final = 20
 """One new landmark for each square of so many pixels at 640 px of width."""
 QUALITY: Final = 0.004
 """A corner's smaller eigenvalue is at least this share of the best one's."""
+FAINT: Final = 6e-5
+"""And at least this, in OpenCV's unit: grain of 2 steps of 255 on a blank wall gives 1e-5, a textured one 1e-3."""
 RIM: Final = HALF + 2
 
 
@@ -78,7 +80,7 @@ def corners(picture: Picture, taken: NDArray[np.float64], count: int) -> NDArray
     at = at[(at >= 0).all(axis=1) & (at[:, 0] < columns) & (at[:, 1] < rows)]
     free[at[:, 1] * columns + at[:, 0]] = False
     order = np.argsort(-value, kind="stable")
-    order = order[free[order] & (value[order] > QUALITY * float(strength.max()) + 1e-9)][:count]
+    order = order[free[order] & (value[order] > max(QUALITY * float(strength.max()), FAINT))][:count]
     v = (order // columns) * cell + best[order] // cell
     u = (order % columns) * cell + best[order] % cell
     return 2.0 * np.stack([u, v], axis=1).astype(np.float64)
