@@ -13,6 +13,7 @@ from scene_r1.keyframes import KeyframeSelector
 from scene_r1.lift import Lifter, MaskedView
 from scene_r1.registration import view_of
 from scene_r1.reproject import reproject
+from scene_r1.tracking.visual.rehearsal import rehearse
 from scene_r1_engines.intrinsics import Intrinsics
 
 
@@ -27,6 +28,7 @@ def warm_up() -> Iterator[tuple[str, float]]:
         ("keyframes", lambda: [selector.offer(frame) for frame in (one, two)]),
         ("registration", lambda: view_of(two)),
         ("reproject", lambda: reproject(BackProjector()(one, mask).xyz, two)),
+        ("tracking", rehearse),
         ("lift", lambda: Lifter()([MaskedView(one, mask), MaskedView(two, mask)])),
     ]
     for name, work in stages:

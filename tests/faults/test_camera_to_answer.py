@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,11 +14,12 @@ from tests.faults.seen_walk import Seen
 from tests.faults.walking_camera import packed, walking
 from tests.runtime.block_walk import BLOCK
 from tests.runtime.scripted_camera import HURRIED, SECOND_NS, Life, eventually, openings, scripted
-from tests.runtime.session_parts import PacedSource, Walk, half_turn, in_thread, session_of
+from tests.runtime.session_parts import Gated, PacedSource, Walk, half_turn, in_thread, session_of
 
 from scene_r1.answer import Status
 from scene_r1.box import iou
-from scene_r1.live import State as Stream
+from scene_r1.frame import RgbdFrame
+from scene_r1.keyframes.selector import Decision
 from scene_r1.session import State
 from scene_r1.tracking import open_tracker
 from scene_r1_engines.errors import BadInput, CameraLost, StaleFrame
@@ -106,6 +106,7 @@ def test_a_frame_that_is_given_again_or_goes_stale_never_becomes_a_keyframe_twic
         session_of(seen.reasoner, 6, open_tracker("host")) as session,
     ):
         thread, _ = in_thread(lambda: session.run(source, seen))
+        eventually(lambda: len(seen.indices) == 5)
         eventually(lambda: session.state is State.DEGRADED)
         if fault == "repeat":
             eventually(lambda: source.counters["duplicates"] > 10)
@@ -122,31 +123,31 @@ def test_a_frame_that_is_given_again_or_goes_stale_never_becomes_a_keyframe_twic
 
 
 def test_a_session_ten_times_too_slow_loses_the_oldest_frames_counted_and_holds_no_more(tmp_path: Path) -> None:
-    """The camera gives a frame a millisecond, and the one who looks on takes ten for each."""
-    me, took = psutil.Process(), []
+    """Who looks on takes as long for each frame as the camera for ten."""
+    me, last, waiting = psutil.Process(), 600, 4
+    took: list[int] = []
+    rss: list[int] = []
 
-    def look_on(frame, decision) -> None:
+    def look_on(frame: RgbdFrame, decision: Decision) -> None:
         took.append(frame.index)
         rss.append(me.memory_info().rss)
-        time.sleep(0.01)
+        until = min(last, source.counters["frames"] + 10)
+        eventually(lambda: source.counters["frames"] >= until)
 
-    rss: list[int] = []
-    last = 3000
     fast = Life(last, "stall", size=(320, 240), period_s=0.001)
-    patience = replace(HURRIED, silent_s=0.2, hung_s=600.0)
-    with scripted(tmp_path, fast, patience=patience, waiting=4) as source, session_of(Seen([]).reasoner) as session:
+    patience = replace(HURRIED, hung_s=600.0)
+    with session_of(Gated([])) as session, scripted(tmp_path, fast, patience=patience, waiting=waiting) as source:
         thread, _ = in_thread(lambda: session.run(source, look_on))
-        eventually(lambda: source.counters["frames"] == last, 60.0)
-        eventually(lambda: took[-1:] == [last - 1])
+        eventually(lambda: took[-1:] == [last - 1], 120.0)
         counted = session.counters
         session.close()
         thread.join(20.0)
     assert counted.source["frames"] == counted.source["dropped"] + len(took) == last
-    assert counted.source["dropped"] > last / 2
+    assert len(took) <= last / 10 + 1 + waiting
     assert all(b > a for a, b in pairwise(took))
     assert counted.frames == counted.lost == len(took)  # without poses
     third = len(rss) // 3
-    assert max(rss[2 * third :]) - max(rss[third : 2 * third]) < 2 << 20
+    assert max(rss[2 * third :]) - max(rss[third : 2 * third]) < 4 << 20
 
 
 @pytest.mark.parametrize("jump_ns", [3600 * SECOND_NS, -3600 * SECOND_NS])
@@ -178,27 +179,26 @@ def test_a_clock_that_jumps_an_hour_leaves_the_stream_of_time_and_the_answers_as
 def test_what_breaks_in_the_watching_thread_of_a_camera_reaches_the_session(
     walk: Walk, stored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no more processes")
+
     seen = Seen(walk)
+    resting = replace(HURRIED, rests_s=(1.0, 0.1))
     with (
-        walking(stored, tmp_path, Life(3, "unplug"), Life(), patience=HURRIED) as source,
         session_of(seen.reasoner, 6, open_tracker("host")) as session,
+        walking(stored, tmp_path, Life(3, "unplug"), Life(), patience=resting) as source,
     ):
-        thread, _ = in_thread(lambda: session.run(source, seen))
-        eventually(lambda: len(seen.indices) == 3)
-
-        def broken(*_: object) -> None:
-            raise RuntimeError("no more processes")
-
         monkeypatch.setattr("scene_r1.live.watchdog.CaptureProcess", broken)
+        thread, _ = in_thread(lambda: session.run(source, seen))
         eventually(lambda: any("no more processes" in reason for reason in session.reasons))
         assert session.state is State.DEGRADED
         with pytest.raises(CameraLost, match="no more processes"):
             source.read_latest(1000.0)
         monkeypatch.undo()
-        eventually(lambda: session.state is State.RUNNING)  # it was only for a while
-        assert source.status.state is Stream.STREAMING
+        eventually(lambda: len(seen.indices) > 3 and session.state is State.RUNNING)  # it was only for a while
         session.close()
         thread.join(20.0)
+    assert seen.indices == list(range(len(seen.indices)))
 
 
 def test_an_error_of_no_kind_of_ours_in_a_source_is_raised_as_it_is_and_degrades_the_session(walk: Walk) -> None:

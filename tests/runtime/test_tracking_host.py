@@ -82,11 +82,11 @@ def test_a_tracker_closes_twice_and_then_refuses_frames(name: str) -> None:
 
 
 def test_an_unknown_tracker_or_setting_is_refused_by_name() -> None:
-    with pytest.raises(BadConfig, match="host, visual, cuvslam"):
+    with pytest.raises(BadConfig, match=r"known: .*host, visual, cuvslam"):
         open_tracker("orb")
     with pytest.raises(BadConfig, match="speed"):
         open_tracker("host", speed=3)
-    assert set(TRACKERS) == {"host", "visual", "cuvslam"}
+    assert set(TRACKERS) >= {"host", "visual", "cuvslam"}
 
 
 def test_without_its_library_the_cuvslam_tracker_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,8 +59,9 @@ class VisualSettings:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise BadConfig(f"{name} must be a whole number, {low} or more; got {value!r}")
-        if not self.window < self.keyframes <= 2000:
-            raise BadConfig(f"keyframes must be above window ({self.window}) and at most 2000, got {self.keyframes}")
+        # The local map, the newest and the oldest keyframe stay: one more, so that there is always one that may go.
+        if not self.window + 2 <= self.keyframes <= 2000:
+            raise BadConfig(f"keyframes must be window + 2 ({self.window + 2}) to 2000, got {self.keyframes}")
         if self.enough < self.least:
             raise BadConfig(f"enough must not be below least, got {self.enough} and {self.least}")
         after = self.new_map_after_s

@@ -309,7 +309,8 @@ class VisualTracker:
 
     def _look_around(self, T_world_camera: NDArray[np.float64]) -> None:
         """Make the table of landmarks anew."""
-        self._view = LocalView(self._map.around(T_world_camera, self.settings.window, RECENT, self._segment))
+        window = self.settings.window
+        self._view = LocalView(self._map.around(T_world_camera, window, min(RECENT, window // 2), self._segment))
 
     def _local(self) -> LocalView:
         assert self._view is not None
