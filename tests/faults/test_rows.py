@@ -8,11 +8,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tests.faults.rows import ROWS, Row
+from tests.faults.row import Row
+from tests.faults.rows import ROWS
 
 
 @cache
-def tests_in(file: Path) -> Counter[str]:
+def named_in(file: Path) -> Counter[str]:
     """The tests of a file, each with how often its name is given: pytest runs only the last of one name."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     return Counter(one.name for one in tree.body if isinstance(one, ast.FunctionDef) and one.name.startswith("test_"))
@@ -34,7 +35,7 @@ def test_every_test_that_a_row_names_exists_once(repository: Path, row: Row) -> 
     for node in row.shown:
         file, _, name = node.partition("::")
         assert (repository / file).is_file(), f"row {row.number}: there is no {file}"
-        assert tests_in(repository / file)[name] == 1, f"row {row.number}: {node} is not there, or twice"
+        assert named_in(repository / file)[name] == 1, f"row {row.number}: {node} is not there, or twice"
 
 
 def test_every_test_beside_the_table_is_in_it(repository: Path) -> None:
@@ -42,7 +43,7 @@ def test_every_test_beside_the_table_is_in_it(repository: Path) -> None:
     listed = {node for row in ROWS for node in row.shown}
     for file in sorted((repository / "tests" / "faults").glob("test_*.py")):
         if file.name != Path(__file__).name:
-            for name in tests_in(file):
+            for name in named_in(file):
                 assert f"tests/faults/{file.name}::{name}" in listed, f"{file.name}::{name} is in no row"
 
 

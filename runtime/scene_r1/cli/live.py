@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
         if not sys.stdin.isatty():
             watcher.wait()
         print(watcher.summary(asked), file=sys.stderr)
+        if watcher.broken is not None:
+            raise watcher.broken
     return OK if watcher.fault is None else watcher.fault.exit_code
 
 
@@ -76,6 +78,8 @@ class Watcher:
 
     def __init__(self, session: Session, source: LiveSource) -> None:
         self.fault: SceneR1Error | None = None
+        self.broken: BaseException | None = None
+        """What nobody foresaw; for the caller to raise, with its traceback, when the questions are over."""
         self._session, self._source = session, source
         self._thread = threading.Thread(target=self._run, name="scene-r1-frames", daemon=True)
         self._thread.start()
@@ -113,6 +117,10 @@ class Watcher:
         except SceneR1Error as error:
             self.fault = error
             print(f"scene-r1 live: {error}; questions are still answered", file=sys.stderr)
+            return
+        except BaseException as error:  # noqa: BLE001 - a thread's last words would be lost
+            self.broken = error
+            print(f"scene-r1 live: no more frames ({error!r}); questions are still answered", file=sys.stderr)
             return
         if self._session.state is not State.CLOSED and sys.stdin.isatty():
             print("\nthe recording has ended; questions are still answered, Ctrl-D ends", file=sys.stderr)

@@ -339,9 +339,3 @@ class Session:
     def _told(self, state: State, reasons: tuple[str, ...]) -> None:
         log.info("the session is %s%s", state.value, "".join(f": {reason}" for reason in reasons))
         self._company.event("state", {"state": state.value, "reasons": list(reasons)})
-
-
-def _gone(source: FrameSource | None) -> str:
-    """Why a live source gives nothing, in words for people; empty while it does, and of any other source."""
-    status = getattr(source, "status", None)
-    return str(status.reason) if status is not None and status.state.value in CAMERA_GONE else ""
