@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,12 @@ from filelock import FileLock
 SAM2_CONFIG = "sam2.1_hiera_t"
 SAM2_EXPORT = ("torch", "sam2", "hydra", "onnx", "onnxsim", "onnxruntime")
 """What exporting a SAM2 needs; sam2 itself is installed by hand."""
+
+
+def pytest_configure() -> None:
+    """A shell gives what it starts in the background an ignored SIGINT, and that is handed on to every process."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scene_r1.memory import Keyframe
-from scene_r1_engines.errors import BadInput, SceneR1Error
+from scene_r1_engines.errors import BadInput, BudgetExceeded, SceneR1Error
 from scene_r1_engines.reasoner import Reasoner
 
 Replay: TypeAlias = Callable[[], Iterable[tuple[int, NDArray[np.uint8], float]]]
@@ -82,6 +82,10 @@ class Watching:
                 self._watched.add(index)
         except SceneR1Error as error:  # one in a worker says here what it refused a while ago
             self._note(error)
+        except MemoryError as error:  # there may be some again with the next keyframe
+            starved = BudgetExceeded("no memory left to show the reasoner a keyframe: ask again, or hold fewer")
+            starved.__cause__ = error
+            self._note(starved)
 
     def settle(self, now_s: float | None, deadline_ns: int) -> bool | None:
         """As Reasoner.settle; None where it broke."""

@@ -66,7 +66,7 @@ def test_every_command_runs_one_after_the_other(tmp_path: Path, capsys: pytest.C
     assert "language without thinking" in said
     assert "grpo without thinking" in said
     after = [(line["after"], line.get("think")) for line in lines(run / "log-evaluations.jsonl")]
-    assert after == [("one", None), ("language", False), ("grpo", False)]
+    assert after == [("one", None), ("language", False), ("grpo", False), ("grpo - language", False)]
 
     assert main(["export", str(run), "--smoke", "--out", str(out), *CONVERTER]) == 0
     found = vouch(out, verify_hashes=True).manifest

@@ -26,8 +26,11 @@ from scene_r1.frame import RgbdFrame, depth_counts
 from scene_r1.reasoner_config import LimitsConfig, ReasonerConfig
 from scene_r1.recorder import Recorder, keyframe_fields
 from scene_r1.recorder.asked_again import AskedAgain, alike
+from scene_r1.recorder.recording import LiveRecording
+from scene_r1.recorder.replay import settings_of
 from scene_r1.recorder.replayed_map import RecordedTracker
 from scene_r1.session.scene_map import SceneMap
+from scene_r1.sources import open_source
 
 CONFIG = Config(
     keyframes=KeyframesConfig(k=4),
@@ -214,6 +217,46 @@ def test_settings_that_are_none_are_a_fault_of_the_file(
         hand_over(recorder, FRAMES[0])
     assert main(["replay", str(tmp_path / "walk.mcap")]) == 2
     assert "its settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("toml", "withheld"),
+    [
+        ('[reasoner]\nname = "openai"\n[reasoner.server]\nurl = "http://elsewhere/v1"\nmodel = "x"\n', "a server"),
+        ('[segmenter]\nname = "sam2"\nfolder = "/somebody/elses"\n', "a segmenter's folder"),
+    ],
+)
+def test_a_recording_chooses_no_server_and_no_folder_for_whoever_replays_it(
+    toml: str, withheld: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Recorder() as recorder:
+        recorder.start(tmp_path / "walk.mcap", info_of(FRAMES[0]))
+        recorder.event("settings", {"toml": toml, "model": "x"})
+        hand_over(recorder, FRAMES[0])
+        recorder.event("question", {"id": 1, "question": QUESTION, "task": "find"})
+    with open_source(tmp_path / "walk.mcap") as recording:
+        assert isinstance(recording, LiveRecording)
+        recorded = settings_of(recording)
+    assert recorded is not None
+    assert recorded.withheld == withheld
+    assert recorded.config.reasoner == Config().reasoner
+    assert recorded.config.segmenter == Config().segmenter
+    _, found = replayed(tmp_path / "walk.mcap", capsys)
+    assert found["questions"] == 1
+    assert withheld in found["unasked"]
+    assert not found["compared"]
+
+
+def test_neither_a_cache_nor_unverified_files_come_with_a_recording(tmp_path: Path) -> None:
+    with Recorder() as recorder:
+        recorder.start(tmp_path / "walk.mcap", info_of(FRAMES[0]))
+        recorder.event("settings", {"toml": '[reasoner]\ncache = "/tmp"\nverify_files = false\n', "model": ""})
+        hand_over(recorder, FRAMES[0])
+    with open_source(tmp_path / "walk.mcap") as recording:
+        assert isinstance(recording, LiveRecording)
+        recorded = settings_of(recording)
+    assert recorded is not None
+    assert recorded.config == Config()
 
 
 values = st.recursive(

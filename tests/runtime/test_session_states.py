@@ -22,6 +22,7 @@ import scene_r1
 from scene_r1.answer import Status
 from scene_r1.config import Config, LiveConfig
 from scene_r1.session import Session, State
+from scene_r1.session.counters import Counters
 from scene_r1.session.state import FOLLOWS, OPEN, States
 from scene_r1_engines.errors import BadConfig, BadInput, BadState, CameraLost, EngineFailed
 from scene_r1_engines.segmenter import open_segmenter
@@ -91,6 +92,7 @@ def test_a_session_goes_from_created_to_closed_and_each_misuse_is_a_bad_state(wa
     reasoner = Gated(walk)
     session = Session(lambda replay: reasoner, lambda: open_segmenter("depth_cut"), tracker=SmallTracker)
     assert session.state is State.CREATED
+    assert (session.keyframes, session.reasons, session.counters) == ((), (), Counters())
     misuses = (
         lambda: session.observe(walk[0][0]),
         lambda: session.ask("where?"),
@@ -223,3 +225,20 @@ def test_the_package_offers_the_session_and_imports_it_on_use_alone() -> None:
     code = "import sys, scene_r1; assert 'numpy' not in sys.modules; scene_r1.Session; assert 'numba' in sys.modules"
     paths = ":".join(path for path in sys.path if path)
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": paths, "HOME": "/nonexistent"}, check=True)
+
+
+def test_a_frame_that_there_is_no_memory_for_does_not_end_the_stream(walk, monkeypatch) -> None:
+    reasoner, tracker = Gated(walk), SmallTracker()
+    frames, track = [one[0] for one in walk], tracker.track
+
+    def starving(frame):
+        if frame.index == frames[2].index:
+            raise MemoryError
+        return track(frame)
+
+    monkeypatch.setattr(tracker, "track", starving)
+    with session_of(reasoner, tracker=tracker) as session:
+        session.run(PacedSource(frames[:6]))
+        counted = session.counters
+        assert (counted.frames, counted.starved, counted.mapped) == (6, 1, 5)
+        assert session.state is State.RUNNING

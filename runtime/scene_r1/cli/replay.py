@@ -11,7 +11,7 @@ from scene_r1.cli.progress import progress
 from scene_r1.config import Config, load_config
 from scene_r1.recorder.asked_again import AskedAgain
 from scene_r1.recorder.recording import LiveRecording
-from scene_r1.recorder.replay import Replayed, replay, settings_of
+from scene_r1.recorder.replay import RecordedSettings, Replayed, replay, settings_of
 from scene_r1.sources import open_source
 from scene_r1_engines.errors import BadModelFile, BadRecording
 
@@ -31,8 +31,16 @@ def run(args: argparse.Namespace) -> int:
             what = "is no recording of `scene-r1 live --record`: only those tell what was kept and answered"
             raise BadRecording(args.recording, what)
         recorded = settings_of(recording)
-        config = load_config(args.config) if args.config is not None or recorded is None else recorded[0]
-        asker, unasked = (None, "--no-questions") if args.no_questions else _asker(config, args.model, recorded)
+        config = load_config(args.config) if args.config is not None or recorded is None else recorded.config
+        if args.no_questions:
+            asker, unasked = None, "--no-questions"
+        elif args.config is None and recorded is not None and recorded.withheld:
+            asker, unasked = (
+                None,
+                f"they went through {recorded.withheld}, which a recording may not choose: give --config",
+            )
+        else:
+            asker, unasked = _asker(config, args.model, recorded)
         if asker is None:
             found = replay(recording, config, None, advance)
         else:
@@ -48,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     return OK if found.same else FAULT
 
 
-def _asker(config: Config, model: str | None, recorded: tuple[Config, str] | None) -> tuple[AskedAgain | None, str]:
+def _asker(config: Config, model: str | None, recorded: RecordedSettings | None) -> tuple[AskedAgain | None, str]:
     """What asks again, or why nothing does: a model other than the recorded one would answer otherwise."""
     try:
         asker = AskedAgain(config, model)
@@ -56,9 +64,9 @@ def _asker(config: Config, model: str | None, recorded: tuple[Config, str] | Non
         if model is not None:
             raise
         return None, "the model that was asked is not here: name it with --model"
-    if model is None and recorded is not None and recorded[1] not in ("", asker.name):
+    if model is None and recorded is not None and recorded.model not in ("", asker.name):
         asker.close()
-        return None, f"they were put to {recorded[1]!r}: name its folder with --model"
+        return None, f"they were put to {recorded.model!r}: name its folder with --model"
     return asker, ""
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from scene_r1.config import Config, config_from
+from scene_r1.config import Config, SegmenterConfig, config_from
 from scene_r1.keyframes.selector import Decision
+from scene_r1.reasoner_config import ReasonerConfig, ServerConfig
 from scene_r1.recorder.asked_again import AskedAgain, Compared, compared
 from scene_r1.recorder.events import ANSWER, KEYFRAME, MOVED, QUESTION, SETTINGS, RecordedEvent, keyframe_fields
 from scene_r1.recorder.recording import LiveRecording, RecordedFrame
@@ -60,8 +61,18 @@ class Replayed:
         return self.first_difference is None and all(one.same is not False for one in self.compared)
 
 
-def settings_of(recording: LiveRecording) -> tuple[Config, str] | None:
-    """The settings that were in effect, and the model's name; None where none were recorded. Raises BadRecording."""
+@dataclass(frozen=True, slots=True)
+class RecordedSettings:
+    """What was in effect. config: without what a file may not choose for whoever replays it. model: its name.
+    withheld: what was left out of config, in words; empty where nothing was."""
+
+    config: Config
+    model: str
+    withheld: str = ""
+
+
+def settings_of(recording: LiveRecording) -> RecordedSettings | None:
+    """The settings that were in effect; None where none were recorded. Raises BadRecording."""
     for item in recording.items():
         if isinstance(item, RecordedEvent) and item.kind == SETTINGS:
             try:
@@ -69,12 +80,27 @@ def settings_of(recording: LiveRecording) -> tuple[Config, str] | None:
                 if any(len(line) > MOST_LINE for line in text.splitlines()):
                     raise BadConfig("a line of them is too long")
                 where = f"{recording.info.path}: its settings"
-                return config_from(tomllib.loads(text), where), str(item.fields.get("model", ""))
+                return _believed(config_from(tomllib.loads(text), where), str(item.fields.get("model", "")))
             except (ValueError, KeyError, RecursionError) as error:
                 raise BadRecording(recording.info.path, f"its settings cannot be read: {str(error)[:300]}") from error
         if isinstance(item, RecordedFrame):
             return None
     return None
+
+
+def _believed(config: Config, model: str) -> RecordedSettings:
+    """A recording may come from anybody: a server that pictures and a key would be sent to, and folders that files
+    would be read from and written to, are for whoever replays it to name."""
+    withheld = []
+    if config.reasoner.name == "openai" or config.reasoner.server != ServerConfig():
+        withheld.append("a server")
+        config = replace(config, reasoner=ReasonerConfig())
+    # Neither changes an answer: where to keep what the model has seen, and whether its files are compared with sha256.
+    config = replace(config, reasoner=replace(config.reasoner, cache=None, verify_files=True))
+    if config.segmenter.folder is not None:
+        withheld.append("a segmenter's folder")
+        config = replace(config, segmenter=SegmenterConfig())
+    return RecordedSettings(config, model, " and ".join(withheld))
 
 
 def replay(

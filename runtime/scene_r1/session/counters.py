@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 class Counters:
     """Since the session was opened; those with a unit, and keyframes, held and waiting, are as of now.
 
-    frames: handed in = mapped + lost + skipped + repeated + backward. mapped: offered to the selector. lost: without a
-    pose. skipped: while the map was built anew after a correction. repeated: of an index that had been. backward: taken
-    before the one before.
+    frames: handed in = mapped + lost + skipped + repeated + backward, where none starved. mapped: offered to the
+    selector. lost: without a pose. skipped: while the map was built anew after a correction. repeated: of an index that
+    had been. backward: taken before the one before. starved: there was no memory for it.
     keyframes: held. inserted, evicted: of them. refused: no room in the memory. unanchored: given up, since the
     tracker holds their place no longer. revisions: of the tracker's map.
     questions: asked = answered + failed + busy + those at work. busy: refused, since one was waiting already.
@@ -27,6 +27,7 @@ class Counters:
     skipped: int = 0
     repeated: int = 0
     backward: int = 0
+    starved: int = 0
     keyframes: int = 0
     inserted: int = 0
     evicted: int = 0

@@ -67,6 +67,7 @@ class Tally:
     skipped: int = 0
     repeated: int = 0
     backward: int = 0
+    starved: int = 0
     refused: int = 0
     unanchored: int = 0
     revisions: int = 0
@@ -103,7 +104,7 @@ class SceneMap:
     def take(self, frame: RgbdFrame) -> Taken:
         """One frame of the stream. Raises what the tracker raises for a frame that it cannot work on, BudgetExceeded
         where there is no memory for it; the keyframes are then as they were."""
-        with self.lock, _memory_for(f"frame {frame.index}"):
+        with self.lock, self._counting_starved(), _memory_for(f"frame {frame.index}"):
             self.tally.frames += 1
             if frame.received_ns == 0:
                 frame = replace(frame, received_ns=time.monotonic_ns())
@@ -221,6 +222,19 @@ class SceneMap:
             yield
         except BaseException:
             self._half_done = True
+            raise
+
+    def close(self) -> None:
+        """Close the tracker, when nobody is using it."""
+        with self.lock:
+            self.tracker.close()
+
+    @contextmanager
+    def _counting_starved(self) -> Iterator[None]:
+        try:
+            yield
+        except BudgetExceeded:
+            self.tally.starved += 1
             raise
 
     @contextmanager

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -77,6 +78,7 @@ class Session:
         self._tally = {"questions": 0, "answered": 0, "failed": 0, "busy": 0}
         self._tally_lock = threading.Lock()
         self._closing = threading.Event()
+        self._started = False
         self._source: FrameSource | None = None
         self._source_counters: dict[str, int] = {}
         self._camera_fault = ""
@@ -109,7 +111,7 @@ class Session:
             opened = self._opened = Opened(reasoner(wanted.again), self._company, self._turn, self._closing)
             self._informer = opened.informer = Informer(opened.reasoner, wanted)
             segments = opened.keep(segmenter())
-            self._map = SceneMap(self.config, opened.keep(tracker()))
+            self._map = opened.keep(SceneMap(self.config, tracker()))
             lifter = Lifter(self.config.lift)
         except BaseException:
             self.close()
@@ -127,6 +129,7 @@ class Session:
         self._end = weakref.finalize(
             self, self._opened.close
         )  # also when nobody refers to it, or the interpreter exits
+        self._started = True
         self._states.enter(State.READY)
 
     # ---- frames
@@ -165,7 +168,11 @@ class Session:
         try:
             for frame in source.frames():
                 before = self._map.tally.repeated
-                decision = self.observe(frame)
+                try:
+                    decision = self.observe(frame)
+                except BudgetExceeded as error:  # counted; there may be memory for the next one
+                    log.warning("%s", error)
+                    continue
                 if self._map.tally.repeated > before and self._map.newest_index > frame.index:
                     raise BadInput(
                         f"{source.info.path} begins anew at frame {frame.index}: open another session for it"
@@ -255,7 +262,9 @@ class Session:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the session is degraded, in words for people; empty while it is not."""
-        found = []
+        found: list[str] = []
+        if not self._started:
+            return ()
         if self._map.track_state is TrackState.LOST:
             found.append("the camera's pose is lost")
         status = getattr(self._source, "status", None)
@@ -273,10 +282,12 @@ class Session:
     @property
     def keyframes(self) -> tuple[Keyframe, ...]:
         """Held now, in order of time."""
-        return self._map.keyframes
+        return self._map.keyframes if self._started else ()
 
     @property
     def counters(self) -> Counters:
+        if not self._started:
+            return Counters()
         selected, source = self._map.selector.counters, self._source
         return Counters(
             **asdict(self._map.tally),
@@ -305,7 +316,8 @@ class Session:
         if self._states.now is State.CLOSED:
             return
         self._closing.set()
-        self._states.enter(State.CLOSED)
+        with suppress(BadState):  # another thread was sooner
+            self._states.enter(State.CLOSED)
         opened = getattr(self, "_opened", None)
         if opened is not None:
             opened.close(self._source)
