@@ -94,13 +94,19 @@ class SegmenterConfig:
 @dataclass(frozen=True, slots=True)
 class LiveConfig:
     """tracker: where poses come from while a camera runs, by name: host (they come with the frames), visual (built in),
-    cuvslam, or auto: host where the first frame has a pose, else visual."""
+    cuvslam, or auto: host where the first frame has a pose, else visual.
+    opencv_threads: of OpenCV in the whole process that a session runs in, 0 = as it is. What is done to a frame is
+    little: more threads make it no faster, and wait for cores that the camera and the model have."""
 
     tracker: str = "auto"
+    opencv_threads: int = 1
 
     def __post_init__(self) -> None:
         if self.tracker not in TRACKERS:
             raise BadConfig(f"there is no tracker {self.tracker[:60]!r}; {nearest(self.tracker, TRACKERS)}")
+        threads = self.opencv_threads
+        if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads <= 256:
+            raise BadConfig(f"opencv_threads must be a whole number in 0..256, got {threads!r}")
 
 
 @dataclass(frozen=True, slots=True)

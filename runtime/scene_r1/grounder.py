@@ -187,6 +187,6 @@ def reasoner_of(config: Config, model: str | os.PathLike[str] | None = None) -> 
             return open_reasoner(wanted.name, llama)
         from scene_r1_engines.worker import IsolatedReasoner  # on use: it brings multiprocessing with it
 
-        return IsolatedReasoner(wanted.name, llama, replay)
+        return IsolatedReasoner(wanted.name, llama, replay, niceness=wanted.niceness)
 
     return opened

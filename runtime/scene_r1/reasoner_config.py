@@ -52,6 +52,7 @@ class ServerConfig:
 class ReasonerConfig:
     """name: of a reasoner in the table of engines. isolation: "process" runs a native engine in a process of its own,
     so that it cannot take the camera down with it; "inline" in this one. A server is asked from this one anyway.
+    niceness: how much that process gives way to the one with the camera, as nice(1) counts, 0..19.
 
     The rest as in LlamaSettings (image_pixels for both): its model is named where it is opened, `keyframes` is
     keyframes.k, and its `answer_tokens` is limits.max_tokens.
@@ -59,6 +60,7 @@ class ReasonerConfig:
 
     name: str = "llama_cpp"
     isolation: str = "process"
+    niceness: int = 10
     image_pixels: int = 448 * 448
     kv_type: str = "auto"
     flash_attention: bool = True
@@ -77,6 +79,9 @@ class ReasonerConfig:
             raise BadConfig(f"there is no reasoner {self.name[:60]!r}; {nearest(self.name, REASONERS)}")
         if self.isolation not in ISOLATIONS:
             raise BadConfig(f"isolation must be one of {', '.join(ISOLATIONS)}, got {self.isolation[:40]!r}")
+        nice = self.niceness
+        if isinstance(nice, bool) or not isinstance(nice, int) or not 0 <= nice <= 19:
+            raise BadConfig(f"niceness must be a whole number in 0..19, got {nice!r}")
         self.llama("", 1, 512)  # it knows what it takes
         if self.server != ServerConfig():
             named = ServerConfig("http://localhost", "any")

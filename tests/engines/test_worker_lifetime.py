@@ -214,3 +214,14 @@ def test_a_fork_of_the_caller_does_not_end_the_worker(tmp_path, repository):
     pid = said(caller)
     out, _ = caller.communicate(timeout=60)
     assert out.split() == [str(pid), "0"]
+
+
+def test_a_worker_gives_way_to_its_caller_by_as_much_as_it_was_told_with_every_thread() -> None:
+    with opened(Behaviour(), niceness=7) as reasoner:
+        pid = reasoner.worker_pid
+        assert pid is not None
+        wanted = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7)
+        threads = [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+        assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {wanted}
+    with pytest.raises(BadConfig, match="niceness"):
+        opened(Behaviour(), niceness=20)

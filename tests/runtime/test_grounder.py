@@ -299,7 +299,7 @@ def test_another_task_is_refused_with_the_known_ones() -> None:
 
 def test_the_settings_of_the_reasoner_are_those_of_the_engine_with_the_same_defaults() -> None:
     assert ReasonerConfig().llama("folder", 16, LlamaSettings("x").answer_tokens) == LlamaSettings("folder")
-    ours = set(ReasonerConfig.__slots__) - {"name", "isolation", "server"}
+    ours = set(ReasonerConfig.__slots__) - {"name", "isolation", "niceness", "server"}
     assert ours == set(LlamaSettings.__slots__) - {"model", "keyframes", "answer_tokens"}
 
 
@@ -308,6 +308,7 @@ def test_the_settings_of_the_reasoner_are_those_of_the_engine_with_the_same_defa
     [
         (lambda: ReasonerConfig(name="llama"), "did you mean llama_cpp"),
         (lambda: ReasonerConfig(isolation="thread"), "process, inline"),
+        (lambda: ReasonerConfig(niceness=20), "niceness"),
         (lambda: ReasonerConfig(kv_type="q9"), "kv_type"),
         (lambda: ReasonerConfig(image_pixels=3), "image_pixels"),
         (lambda: ReasonerConfig(threads=0), "threads"),

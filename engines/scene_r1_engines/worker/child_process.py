@@ -46,12 +46,13 @@ class ChildProcess:
     """Starts a process and sends it an order. A resource: `end()`, then `close()`.
 
     To be made in a thread that lives as long as the child is wanted: the child has itself killed when that thread ends.
-    Its stdout and stderr go to the log (level DEBUG) and never to the caller's own.
+    Its stdout and stderr go to the log (level DEBUG) and never to the caller's own. niceness: how much it gives way to
+    the caller, as nice(1) counts, 0..19; all its threads do.
 
     Raises OSError when no process can be started.
     """
 
-    def __init__(self, manners: Manners, order: bytes, fds: tuple[int, ...]) -> None:
+    def __init__(self, manners: Manners, order: bytes, fds: tuple[int, ...], niceness: int = 0) -> None:
         self._manners = manners
         self._pipe, theirs = Pipe()
         self._tail = b""
@@ -71,6 +72,10 @@ class ChildProcess:
             raise
         finally:
             theirs.close()
+        if niceness:
+            with suppress(OSError):  # here and not in the child: it has one thread yet, which later ones take after
+                nice = os.getpriority(os.PRIO_PROCESS, 0) + niceness
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, min(nice, 19))
         assert self._process.stdout is not None
         self._noise: int | None = self._process.stdout.fileno()
         with suppress(OSError):  # it is dead already, which `listen` finds

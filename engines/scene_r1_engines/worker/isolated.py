@@ -46,7 +46,8 @@ class IsolatedReasoner:
     interrupted. step_timeout_s: a worker not back so long after that deadline, or after the question was given up, is
     taken for a deadlock and killed; so is one whose step of work in between takes longer. A question that has no
     deadline and is not given up has no such watch. restarts: new workers in a row without a question answered; then
-    every call raises EngineFailed. opener: as open_reasoner, a function of a module that can be imported.
+    every call raises EngineFailed. niceness: how much the worker gives way to other processes, 0..19. opener: as
+    open_reasoner, a function of a module that can be imported.
 
     When the worker dies, the question that was asked raises EngineFailed with its last words, and another is started
     in the background. Until that stands and has its keyframes, questions return `not_ready` at once, `settle` returns
@@ -80,11 +81,14 @@ class IsolatedReasoner:
         grace_s: float = 5.0,
         step_timeout_s: float = 300.0,
         restarts: int = 3,
+        niceness: int = 0,
         opener: Callable[[str, Any], Reasoner] = open_reasoner,
     ) -> None:
         _check_patience(start_timeout_s=start_timeout_s, grace_s=grace_s, step_timeout_s=step_timeout_s)
         if restarts < 0:
             raise BadConfig(f"restarts must be 0 or more, got {restarts}")
+        if not 0 <= niceness <= 19:
+            raise BadConfig(f"niceness must be in 0..19, got {niceness}")
         try:
             order = pickle.dumps((opener, name, settings))
         except Exception as error:
@@ -94,7 +98,7 @@ class IsolatedReasoner:
         self._numbers = itertools.count(1)
         patience = Patience(start_timeout_s, grace_s, step_timeout_s, restarts)
         parcels = Parcels(keyframes if isinstance(keyframes, int) else None)
-        self._supervisor = supervisor = Supervisor(order, parcels, replay, patience)
+        self._supervisor = supervisor = Supervisor(order, parcels, replay, patience, niceness)
         self._end = weakref.finalize(self, supervisor.close)  # also when the interpreter exits
         try:
             with supervisor.changed:

@@ -16,15 +16,15 @@ MANNERS = Manners("worker", "scene_r1_engines.worker.child", quoted=3000, ask_s=
 class WorkerProcess:
     """Starts a worker that opens the reasoner of `order`, see child.main. A resource: `end()`, then `close()`.
 
-    To be made in a thread that lives as long as the worker is wanted, see ChildProcess.
+    To be made in a thread that lives as long as the worker is wanted; that and niceness: see ChildProcess.
 
     Raises EngineFailed when no process can be started.
     """
 
-    def __init__(self, order: bytes) -> None:
+    def __init__(self, order: bytes, niceness: int = 0) -> None:
         self.block = SharedBlock()
         try:
-            self._child = ChildProcess(MANNERS, order, (self.block.fd,))
+            self._child = ChildProcess(MANNERS, order, (self.block.fd,), niceness)
         except OSError as error:
             self.block.close()
             raise EngineFailed(f"no worker process can be started with {sys.executable!r}: {error}") from error

@@ -62,7 +62,9 @@ class Supervisor:
     changed: held to read or change anything below it, and notified of each change.
     """
 
-    def __init__(self, order: bytes, parcels: Parcels, replay: Replay, patience: Patience) -> None:
+    def __init__(
+        self, order: bytes, parcels: Parcels, replay: Replay, patience: Patience, niceness: int = 0
+    ) -> None:
         self.changed = threading.Condition()
         self.state = State.STARTING
         self.parcels = parcels
@@ -79,6 +81,7 @@ class Supervisor:
         self._order = order
         self._replay = replay
         self._patience = patience
+        self._niceness = niceness
         self._worker: WorkerProcess | None = None
         self._in_hand: Parcel | None = None
         self._handed = 0
@@ -187,7 +190,7 @@ class Supervisor:
             return self.state in (State.STARTING, State.DOWN)
 
     def _start(self) -> None:
-        worker = WorkerProcess(self._order)
+        worker = WorkerProcess(self._order, self._niceness)
         with self.changed:
             self._worker = worker
             closed = self._is_closed()
