@@ -19,7 +19,7 @@ from tests.runtime.three_blocks import BLOCKS, walk
 from scene_r1.answer import Answer, Status
 from scene_r1.ask import Scene, find, in_words
 from scene_r1.ask.agreement import Claim, agreeing, same_thing
-from scene_r1.ask.candidates import MOST_FRAMES, candidates
+from scene_r1.ask.candidates import MOST_FRAMES, candidates, further
 from scene_r1.ask.confidence import confidence
 from scene_r1.box import Box3D, iou
 from scene_r1.lift import Lifter
@@ -33,6 +33,8 @@ from scene_r1_engines.reasoner import Finish
 from scene_r1_engines.segmenter import open_segmenter
 
 QUESTION = "where is the red block?"
+NOTHING = (None,) * 4
+"""What is seen in the views that are asked after the first four."""
 
 
 @cache
@@ -117,7 +119,7 @@ def test_the_surest_of_the_views_that_agree_is_followed() -> None:
 
 @pytest.mark.parametrize("blocks", [(0, 1, 2, None), (None, 2, 1, None)])
 def test_views_that_all_point_at_different_things_give_no_box(blocks) -> None:
-    answer = asked(ScriptedReasoner(pointing(*blocks)))
+    answer = asked(ScriptedReasoner(pointing(*blocks, *NOTHING)))
     assert (answer.status, answer.box_3d, answer.confidence) == (Status.NOT_FOUND, None, 0.0)
     assert answer.reason.startswith("the views disagree")
     assert len(answer.boxes_2d) == len(answer.evidence) == 4 - blocks.count(None)
@@ -130,6 +132,31 @@ def test_one_view_alone_is_believed_but_less() -> None:
     assert alone.box_3d is not None
     assert iou(alone.box_3d, BLOCKS[0].box) > 0.7
     assert 0.0 < alone.confidence < both.confidence < 1.0
+
+
+def test_views_next_to_the_window_are_asked_after_those_in_it_showed_nothing_or_disagreed() -> None:
+    for inside in ((None, None, None), (2, 1, None)):
+        reasoner = ScriptedReasoner(pointing(*inside, 0, None, 0), window_s=(2.0, 4.0))
+        answer = asked(reasoner)
+        assert answer.status is Status.OK
+        assert answer.box_3d is not None
+        assert iou(answer.box_3d, BLOCKS[0].box) > 0.7
+        assert answer.window_s == (2.0, 4.0)
+        first, after = [keyframe for _, keyframe, _ in reasoner.asked][1:4], reasoner.asked[4:]
+        assert sorted(first) == [2, 3, 4]
+        assert [keyframe for _, keyframe, _ in after] == [1, 5, 0]
+
+
+def test_what_is_seen_only_outside_the_window_is_not_believed_from_one_view() -> None:
+    answer = asked(ScriptedReasoner(pointing(None, None, None, 0, *NOTHING), window_s=(2.0, 4.0)))
+    assert (answer.status, answer.box_3d) == (Status.NOT_FOUND, None)
+    assert len(answer.boxes_2d) == 1
+
+
+def test_no_further_views_are_asked_where_the_model_could_not_answer_in_any() -> None:
+    reasoner = ScriptedReasoner(lambda index: Finish.TRUNCATED)
+    assert asked(reasoner).status is Status.TRUNCATED
+    assert len(reasoner.asked) == 5
 
 
 def test_a_window_between_keyframes_asks_about_the_nearest_one() -> None:
@@ -212,7 +239,7 @@ def test_boxes_that_show_nothing_solid_are_not_found() -> None:
     answer = asked(ScriptedReasoner(lambda index: ((2.0, 2.0, 12.0, 12.0),)))
     assert (answer.status, answer.box_3d) == (Status.NOT_FOUND, None)
     assert answer.reason
-    assert len(answer.boxes_2d) == 4
+    assert len(answer.boxes_2d) == 8
 
 
 def test_one_deadline_is_shared_by_all_calls_and_ends_the_question_between_them() -> None:
@@ -368,3 +395,10 @@ def test_candidates_lie_in_the_window_are_spread_over_it_and_there_is_always_one
     else:
         away = [max(window[0] - seconds(t), seconds(t) - window[1]) for t in times]
         assert max(window[0] - seconds(chosen[0]), seconds(chosen[0]) - window[1]) == min(away)
+    more = further(times, window, seconds, chosen)  # type: ignore[arg-type, type-var]
+    assert len(more) == min(MOST_FRAMES, len(times) - len(chosen))
+    assert not set(more) & set(chosen)
+    if more:
+        off = [max(window[0] - seconds(t), seconds(t) - window[1], 0.0) for t in more]
+        left = [max(window[0] - seconds(t), seconds(t) - window[1], 0.0) for t in set(times) - set(chosen)]
+        assert off == sorted(left)[: len(off)]

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from scene_r1.answer import Answer, Box2D, Evidence, Status
 from scene_r1.ask.agreement import Claim
-from scene_r1.ask.candidates import candidates
+from scene_r1.ask.candidates import candidates, further
 from scene_r1.ask.confidence import confidence
 from scene_r1.frame import RgbdFrame
 from scene_r1.lift import Lifter
@@ -34,7 +34,7 @@ STATUS = {
 """How the end of a reasoner's call is said in an answer; its `reason` tells cancelled from out of time."""
 NOT_THERE = {
     "when": "the model says that it is not in the recording",
-    "where": "the model sees it in none of the keyframes of that time",
+    "where": "the model sees it in none of the keyframes of that time and next to it",
     "answer": "the model says that the recording does not show it",
 }
 
@@ -77,7 +77,8 @@ class Inquiry:
         self._frames: dict[int, RgbdFrame] = {}
         self._late_encodes = 0
         self._unread: SceneR1Error | None = None
-        self._read = 0  # views whose answer could be read
+        self.views_read = 0
+        """Views whose answer could be read."""
         self._unfinished = Finish.NOT_FOUND  # how a view ended that neither found the thing nor missed it
 
     def when(self) -> Finish:
@@ -94,6 +95,11 @@ class Inquiry:
             raise BadAnswer("the model gave no time window")
         return candidates(self._scene.keyframes, self._when.window_s, self._scene.seconds)
 
+    def further_views(self, asked: Sequence[Keyframe]) -> list[Keyframe]:
+        """The keyframes that are asked after those were asked in vain, in the order in which to ask."""
+        assert self._when.window_s is not None
+        return further(self._scene.keyframes, self._when.window_s, self._scene.seconds, asked)
+
     def where(self, keyframe: Keyframe) -> Finish:
         """Image grounding in one keyframe; each 2D box is segmented and lifted alone. Ok when any has a place in the
         world.
@@ -108,7 +114,7 @@ class Inquiry:
         except BadInput as error:  # which keyframes there are is not the caller's to know
             self._unread = EngineFailed(f"{self._scene.reasoner.name} has lost a keyframe: {error}")
             return Finish.NOT_FOUND
-        self._read += said.finish in (Finish.OK, Finish.NOT_FOUND)
+        self.views_read += said.finish in (Finish.OK, Finish.NOT_FOUND)
         if said.finish is not Finish.OK:
             if said.finish is not Finish.NOT_FOUND:
                 self._unfinished = said.finish
@@ -121,7 +127,7 @@ class Inquiry:
             try:
                 look = self._looked_at(keyframe, box)
             except BadAnswer as error:
-                self._unread, self._read = error, self._read - 1
+                self._unread, self.views_read = error, self.views_read - 1
                 continue
             self._pointed.append(_Pointed(keyframe, box, said.rationale, look))
             placed = placed or look.lifted.box is not None
@@ -134,7 +140,7 @@ class Inquiry:
         """
         if self._pointed:
             return self.unfinished(Finish.NOT_FOUND, "lift")
-        if self._unread is not None and self._read <= 0:
+        if self._unread is not None and self.views_read <= 0:
             raise self._unread
         return self.unfinished(self._unfinished, "where")
 
