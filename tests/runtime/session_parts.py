@@ -13,7 +13,7 @@ from tests.runtime.block_walk import frames
 from tests.runtime.scripted_reasoner import ScriptedReasoner
 
 from scene_r1 import pose
-from scene_r1.config import Config, KeyframesConfig, MemoryConfig
+from scene_r1.config import Config, KeyframesConfig, LiveConfig, MemoryConfig
 from scene_r1.frame import RgbdFrame
 from scene_r1.session import Session
 from scene_r1.tracking.tracker import Tracked, TrackState, lost
@@ -141,9 +141,12 @@ class PacedSource:
         self.close()
 
 
-def session_of(reasoner: object, k: int = 6, tracker: object | None = None, max_bytes: int = 32 << 20) -> Session:
+def session_of(
+    reasoner: object, k: int = 6, tracker: object | None = None, max_bytes: int = 32 << 20, opencv_threads: int = 1
+) -> Session:
     """A session that is ready."""
-    config = Config(keyframes=KeyframesConfig(k), memory=MemoryConfig(max_bytes))
+    live = LiveConfig(opencv_threads=opencv_threads)
+    config = Config(keyframes=KeyframesConfig(k), memory=MemoryConfig(max_bytes), live=live)
     theirs = tracker or SmallTracker()
     session = Session(
         lambda replay: reasoner,  # type: ignore[arg-type,return-value]

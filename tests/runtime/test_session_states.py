@@ -7,6 +7,7 @@ import sys
 from itertools import product
 from types import SimpleNamespace
 
+import cv2
 import pytest
 from tests.runtime.session_parts import (
     Gated,
@@ -242,3 +243,17 @@ def test_a_frame_that_there_is_no_memory_for_does_not_end_the_stream(walk, monke
         counted = session.counters
         assert (counted.frames, counted.starved, counted.mapped) == (6, 1, 5)
         assert session.state is State.RUNNING
+
+
+def test_opencv_has_as_many_threads_as_the_settings_give_it_and_zero_leaves_them(walk) -> None:
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        for given, then in ((0, 3), (2, 2)):
+            with session_of(Gated(walk), opencv_threads=given):
+                assert cv2.getNumThreads() == then
+    finally:
+        cv2.setNumThreads(before)
+    for wrong in (-1, 257, True, 1.0):
+        with pytest.raises(BadConfig, match="opencv_threads"):
+            LiveConfig(opencv_threads=wrong)  # type: ignore[arg-type]

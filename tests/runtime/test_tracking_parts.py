@@ -150,9 +150,9 @@ def test_landmarks_are_expected_where_they_are_seen(pictures: list[Picture]) -> 
 def test_a_place_is_recognised_from_another_side_and_another_room_is_not(pictures: list[Picture]) -> None:
     finder = PlaceFinder()
     known, seen = finder.place_of(pictures[0]), finder.place_of(pictures[3])
-    match = finder.match(known, seen)
-    assert match is not None
-    T = POSES[0] @ match.T_place_camera
+    T_known_seen = finder.match(known, seen)
+    assert T_known_seen is not None
+    T = POSES[0] @ T_known_seen
     assert np.linalg.norm(T[:3, 3] - POSES[3][:3, 3]) < 0.05
     strange = finder.place_of(picture_of(shot(9, POSES[0], texture=0.37), RANGE, RayTables()))
     assert finder.match(known, strange) is None

@@ -12,6 +12,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
+import cv2
+
 from scene_r1.live.device import CameraInfo, Device, RawFrame
 from scene_r1.live.messages import Ended, Fault, Open, Opened, Order, Play, Stop, travelling
 from scene_r1.live.ring import Ring
@@ -27,6 +29,7 @@ def main(pipe: Connection[Any, Any], ring_fd: int, wake_fd: int, parent: int) ->
     """The whole life of a capturing process; never returns."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the whole group; the caller decides
     die_with(parent)
+    cv2.setNumThreads(1)  # more would wait for cores that the session and the model have
     faulthandler.enable(all_threads=False)  # where Python was when native code aborted: among the last words
     code = 1
     try:

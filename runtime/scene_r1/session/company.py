@@ -15,6 +15,7 @@ from scene_r1.frame import RgbdFrame
 from scene_r1.keyframes.quality import Quality
 from scene_r1.keyframes.selector import Decision
 from scene_r1.memory import Keyframe
+from scene_r1.recorder.events import KEYFRAME, MOVED, keyframe_fields
 from scene_r1.session.scene_map import SceneMap, Taken
 from scene_r1_engines.errors import SceneR1Error
 
@@ -110,14 +111,12 @@ class Company:
         poses = {
             str(one.index): one.T_world_camera.ravel().tolist() for one in keyframes if one.T_world_camera is not None
         }
-        self.event("moved", {"poses": poses})
+        self.event(MOVED, {"poses": poses})
 
     def decided(self, decision: Decision) -> None:
         """A keyframe came or went."""
         if decision.inserted is not None or decision.evicted is not None:
-            inserted = None if decision.inserted is None else int(decision.inserted.index)
-            evicted = None if decision.evicted is None else int(decision.evicted)
-            self.event("keyframe", {"index": int(decision.index), "inserted": inserted, "evicted": evicted})
+            self.event(KEYFRAME, keyframe_fields(decision))
 
     def event(self, kind: str, fields: Mapping[str, object]) -> None:
         """As the recorder's event."""

@@ -12,6 +12,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+import cv2
+
 from scene_r1.answer import Answer
 from scene_r1.config import Config, config_to_toml, load_config
 from scene_r1.frame import RgbdFrame
@@ -103,6 +105,8 @@ class Session:
         """Open the engines. Raises BadState where that was done, and what they raise; then the session is closed."""
         if self._states.now is not State.CREATED:
             self._states.enter(State.READY)  # raises: it may not follow
+        if self.config.live.opencv_threads:
+            cv2.setNumThreads(self.config.live.opencv_threads)
         for stage, seconds in warm_up():  # else the first frames wait for the kernels, and the newest drop meanwhile
             log.debug("%s took %.1f s to load", stage, seconds)
         reasoner, segmenter, tracker = self._open

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -86,4 +86,23 @@ def fix(
     return Fix(
         refined.T_world_camera, rows[inlier], found[ok][inlier], rays[inlier], depth[inlier], len(expected.rows),
         refined.rms, depth_share, refined.plane_share, anchor,
+    )  # fmt: skip
+
+
+def carried(found: Fix, old: LocalView, new: LocalView, T_world_camera: NDArray[np.float64]) -> Fix:
+    """What was found by one table of landmarks in the words of another, which need not have them all.
+
+    T_world_camera: the pose of the same picture in the map as the new table has it.
+    """
+    place = {one.id: i for i, one in enumerate(new.keyframes)}
+    now = np.array([place.get(one.id, -1) for one in old.keyframes], np.int64)
+    home = now[old.home[found.rows]]
+    kept = home >= 0
+    rows = new.begins[home[kept]] + old.number[found.rows[kept]]
+    anchor = int(now[found.anchor])
+    if anchor < 0:
+        anchor = int(np.bincount(home[kept]).argmax()) if len(rows) else len(new.keyframes) - 1
+    return replace(
+        found, T_world_camera=T_world_camera, rows=rows, pixels=found.pixels[kept], rays=found.rays[kept],
+        depth=found.depth[kept], anchor=anchor,
     )  # fmt: skip

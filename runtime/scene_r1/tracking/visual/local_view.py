@@ -37,12 +37,13 @@ class LocalView:
     """A table of landmarks, made anew whenever the map changes.
 
     world: (N, 3) metres. patches: (N, 21, 21). home: (N,) place of its keyframe in `keyframes`; number: (N,) of the
-    landmark there.
+    landmark there. begins: (keyframes,) row of the first landmark of each.
     """
 
     def __init__(self, keyframes: Sequence[MapKeyframe]) -> None:
         self.keyframes = list(keyframes)
         sizes = [len(one.rays) for one in self.keyframes]
+        self.begins = np.cumsum([0, *sizes[:-1]]).astype(np.int64)
         self.home = np.repeat(np.arange(len(sizes)), sizes)
         self.number = np.concatenate([np.arange(n) for n in sizes]) if sizes else np.empty(0, np.int64)
         self.world: NDArray[np.float64] = _joined([one.world() for one in self.keyframes], (3,))

@@ -42,10 +42,10 @@ def recognise(
     candidates: in the order to try. among: the keyframes whose landmarks may be used.
     """
     for one in candidates:
-        match = finder.match(one.place, place)
-        if match is None:
+        T_place_camera = finder.match(one.place, place)
+        if T_place_camera is None:
             continue
-        T_guess = one.T_world_camera @ match.T_place_camera
+        T_guess = one.T_world_camera @ T_place_camera
         mine = [other for other in among if other.segment == one.segment]
         near = np.argsort(SparseMap.distances(one.T_world_camera, mine), kind="stable")[: settings.window // 2]
         view = LocalView([mine[int(i)] for i in np.sort(near)])

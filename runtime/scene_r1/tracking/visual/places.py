@@ -43,15 +43,6 @@ class Place:
         return np.column_stack([self.rays, np.ones(len(self.rays))]) * z[:, None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Match:
-    """A place recognised. T_place_camera: (4, 4). inliers: how many points agree, of `matched`."""
-
-    T_place_camera: NDArray[np.float64]
-    inliers: int
-    matched: int
-
-
 class PlaceFinder:
     """Makes places of pictures, and matches two of them."""
 
@@ -74,8 +65,8 @@ class PlaceFinder:
         rays = rays[known]
         return Place(thumb, np.ascontiguousarray(descriptors[known]), rays, picture.depth_along(rays))
 
-    def match(self, known: Place, seen: Place) -> Match | None:
-        """The camera of `seen` in that of `known`, or None where the two do not show the same place.
+    def match(self, known: Place, seen: Place) -> NDArray[np.float64] | None:
+        """T_known_seen (4, 4) of the two cameras, or None where they do not show the same place.
 
         P3P with RANSAC on the points of `known` (their depth) and the pixels of `seen`; then its depth has to agree.
         """
@@ -102,7 +93,7 @@ class PlaceFinder:
         count = int((agree & (depth > 0.0)).sum())
         if count < MATCHED or count < 0.25 * len(pairs) or agree.mean() < 0.7:
             return None
-        return Match(pose.inverse(T_camera_place), count, len(pairs))
+        return pose.inverse(T_camera_place)
 
     def _pairs(self, known: Place, seen: Place) -> NDArray[np.int64]:
         """(N, 2) rows of descriptors that are each other's nearest, clearly."""

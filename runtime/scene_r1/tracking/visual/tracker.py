@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Final
 
 import cv2
@@ -15,7 +15,7 @@ from scene_r1.frame import DepthRange, RgbdFrame
 from scene_r1.tracking import twist
 from scene_r1.tracking.tracker import Tracked, TrackState, lost
 from scene_r1.tracking.visual.bundle import adjust
-from scene_r1.tracking.visual.fix import Fix, fix
+from scene_r1.tracking.visual.fix import Fix, carried, fix
 from scene_r1.tracking.visual.flow import flow
 from scene_r1.tracking.visual.keyframe import MapKeyframe, make_keyframe
 from scene_r1.tracking.visual.link import Link
@@ -70,6 +70,7 @@ class VisualTracker:
         self._velocity = np.zeros(6)  # of the camera, a second
         self._since_keyframe = 0
         self._links: list[Link] = []
+        self._errand: Iterator[None] = iter(())
         self._revision = 0
         self._segment = 0
         self._lost_at_ns: int | None = None
@@ -91,6 +92,7 @@ class VisualTracker:
         found = self._follow(picture)
         state = None
         if found is None:
+            self._finish()
             state = TrackState.RELOCALISED
             found = self._find_again(picture)
         if found is None:
@@ -106,6 +108,7 @@ class VisualTracker:
         """Forget the map."""
         self._closed = True
         self._view = self._before = None
+        self._errand = iter(())
         self._map = SparseMap(self.settings.keyframes, 0)
 
     def __enter__(self) -> VisualTracker:
@@ -224,7 +227,15 @@ class VisualTracker:
         self._reference, self._lost_at_ns = found.anchor, None
         self._since_keyframe += 1
         if self._is_due(found):
-            self._insert(picture, found)
+            self._finish()
+            self._insert(*self._before)
+        else:
+            next(self._errand, None)
+
+    def _finish(self) -> None:
+        """Do at once what is left to do for the newest keyframe."""
+        for _ in self._errand:
+            pass
 
     def _is_due(self, found: Fix) -> bool:
         s = self.settings
@@ -240,6 +251,7 @@ class VisualTracker:
         return not any(near) or len(found.rows) < s.few * s.landmarks * 0.7
 
     def _insert(self, picture: Picture, found: Fix) -> None:
+        """Take a keyframe, whose landmarks are looked for from now on; the rest of the work is left for later."""
         view = self._local()
         place = self._finder.place_of(picture)
         keyframe = self._keyframe(picture, found.T_world_camera, found.pixels, place)
@@ -248,24 +260,26 @@ class VisualTracker:
             numbers = view.number[found.rows[mine]]
             keyframe.sightings.append((view.keyframes[home].id, numbers, found.rays[mine], found.depth[mine]))
         self._since_keyframe = 0
-        view.hand_back()
         self._map.insert(keyframe, keep=[one.id for one in view.keyframes])
+        self._look_again(found.T_world_camera)
+        self._errand = self._settled(picture, keyframe, view, place)
+
+    def _settled(self, picture: Picture, keyframe: MapKeyframe, view: LocalView, place: Place) -> Iterator[None]:
+        """Refine the map around a new keyframe, then look for a loop: a piece of the work for each frame that follows,
+        so that no frame waits for all of it."""
         window = [*view.keyframes, keyframe]
         self._links.extend(self._tied(picture, keyframe, view))
+        T_anchor_camera = self._hung()
         adjust(window, self._links, max(1, len(window) // 4), self.settings.pixel_sigma, self.settings.relative_sigma)
         ids = {one.id for one in self._map}
         self._links = [link for link in self._links if link.a in ids and link.b in ids]
+        self._look_again(self._anchor().T_world_camera @ T_anchor_camera)
+        yield
         if self.settings.loops:
-            self._close_loop(picture, keyframe, place)
-        self._look_around(keyframe.T_world_camera)
-        again = fix(picture, self._local(), keyframe.T_world_camera, self._place_of(keyframe.id), self.settings)
-        if not self._believed(again):
-            again = replace(again, T_world_camera=keyframe.T_world_camera)
-        self._before = (picture, again)
-        self._reference = again.anchor
+            yield from self._close_loop(picture, keyframe, place)
 
-    def _close_loop(self, picture: Picture, keyframe: MapKeyframe, place: Place) -> None:
-        """Look for an old place in a new keyframe, and correct the map by it."""
+    def _close_loop(self, picture: Picture, keyframe: MapKeyframe, place: Place) -> Iterator[None]:
+        """Look for an old place in a new keyframe, one candidate at a time, and correct the map by it."""
         shared: dict[int, int] = {home: len(numbers) for home, numbers, _, _ in keyframe.sightings}
         old = [
             one for one in self._map
@@ -276,9 +290,15 @@ class VisualTracker:
         near = np.argsort(SparseMap.distances(keyframe.T_world_camera, old), kind="stable")[:1]
         likely = look_alikes(place, old, TRIED - 1)
         likely += [old[int(i)] for i in near if old[int(i)] not in likely]
-        done = recognise(picture, place, likely, old, self._finder, self.settings)
-        if done is not None and close_loop(self._map, keyframe, *done):
-            self._revision += 1
+        for one in likely:
+            done = recognise(picture, place, [one], old, self._finder, self.settings)
+            if done is not None:
+                T_anchor_camera = self._hung()
+                if close_loop(self._map, keyframe, *done):
+                    self._revision += 1
+                    self._look_again(self._anchor().T_world_camera @ T_anchor_camera)
+                return
+            yield
 
     def _tied(self, picture: Picture, keyframe: MapKeyframe, view: LocalView) -> list[Link]:
         """Links of a new keyframe to those around it, by their depth alone: it goes where landmarks have little say."""
@@ -312,12 +332,30 @@ class VisualTracker:
         window = self.settings.window
         self._view = LocalView(self._map.around(T_world_camera, window, min(RECENT, window // 2), self._segment))
 
+    def _look_again(self, T_world_camera: NDArray[np.float64]) -> None:
+        """Make the table anew while the camera is followed; it is at this pose in the map as that is now."""
+        assert self._before is not None
+        picture, found = self._before
+        old = self._local()
+        old.hand_back()
+        self._look_around(T_world_camera)
+        now = carried(found, old, self._local(), T_world_camera)
+        self._before, self._reference = (picture, now), now.anchor
+
+    def _anchor(self) -> MapKeyframe:
+        """The keyframe that the last frame hangs on."""
+        assert self._before is not None
+        return self._local().keyframes[self._before[1].anchor]
+
+    def _hung(self) -> NDArray[np.float64]:
+        """T_anchor_camera of the last frame."""
+        assert self._before is not None
+        T: NDArray[np.float64] = pose.inverse(self._anchor().T_world_camera) @ self._before[1].T_world_camera
+        return T
+
     def _local(self) -> LocalView:
         assert self._view is not None
         return self._view
-
-    def _place_of(self, number: int) -> int:
-        return [one.id for one in self._local().keyframes].index(number)
 
     def _told(self, state: TrackState | None) -> Tracked:
         assert self._before is not None
@@ -325,6 +363,4 @@ class VisualTracker:
         if state is None:
             sure = len(found.rows) >= self.settings.enough
             state = TrackState.TRACKING if sure else TrackState.DEGRADED
-        home = self._local().keyframes[found.anchor]
-        T = found.T_world_camera
-        return Tracked(state, T.copy(), home.id, pose.inverse(home.T_world_camera) @ T, self._revision)
+        return Tracked(state, found.T_world_camera.copy(), self._anchor().id, self._hung(), self._revision)
