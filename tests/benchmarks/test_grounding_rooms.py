@@ -102,6 +102,25 @@ def test_a_random_model_is_no_better_than_chance(
     assert results["vqa_acc"] <= results["vqa_majority"]
 
 
+def test_nano_speaks_in_its_format_and_finds_things_far_better_than_chance(
+    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("llama_cpp")
+    model = ["--model", "nano", "--threads", "1", "--no-ladder", "--pictures", "0"]
+    results = judged(rooms, tmp_path, capsys, *model)
+    assert results["rooms"] == {"judged": 3, "failed": {}}
+    lines = [json.loads(line) for line in next(tmp_path.glob("*/questions.jsonl")).read_text().splitlines()]
+    assert len(lines) == 36
+    assert {line["status"] for line in lines} == {"ok", "not_found"}  # nothing was cut off or unreadable
+    assert all(line["rationale"] for line in lines)
+    chance, attribute = results["find_chance"], results["families"]["attribute"]
+    assert attribute["n"] == 9
+    assert attribute["acc25"] >= chance["acc25"] + 0.2
+    assert attribute["box_iou50"] >= chance["box_iou50"] + 0.2
+    assert results["found"]["temporal_iou"] > chance["temporal_iou"]
+    assert results["abstention_f1"] > 0.4  # of always abstaining
+
+
 def test_a_room_that_breaks_is_counted_and_ends_nothing(
     rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
