@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from itertools import islice
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.runtime.needs_realsense import needs_sdk
 from tests.runtime.software_camera import (
     COLOR,
     DEPTH,
@@ -30,17 +30,7 @@ from scene_r1.live.realsense_models import ANY, model_of
 from scene_r1.sources.realsense_sdk import sdk
 from scene_r1_engines.errors import BadConfig, BadInput, CameraLost, MissingExtra
 
-
-def _sdk_missing() -> str | None:
-    try:
-        sdk("these tests")
-    except MissingExtra as error:
-        return str(error)
-    return None
-
-
-MISSING = _sdk_missing()
-pytestmark = pytest.mark.skipif(MISSING is not None and not os.environ.get("CI"), reason=f"no librealsense: {MISSING}")
+pytestmark = needs_sdk
 PERIOD_MS = 1000.0 / 30.0
 
 

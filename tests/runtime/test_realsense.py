@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runtime.needs_realsense import MISSING, needs_sdk
 
 from scene_r1 import pose
 from scene_r1.frame import RgbdFrame
@@ -30,18 +31,6 @@ from scene_r1.sources.realsense_sink import RealSenseSink
 from scene_r1.sources.source import FrameSink, FrameSource
 from scene_r1_engines.errors import BadFrame, BadInput, BadRecording, MissingExtra, OutputExists
 from scene_r1_engines.intrinsics import Intrinsics
-
-
-def _sdk_missing() -> str | None:
-    try:
-        sdk("these tests")
-    except MissingExtra as error:
-        return str(error)
-    return None
-
-
-MISSING = _sdk_missing()
-needs_sdk = pytest.mark.skipif(MISSING is not None and not os.environ.get("CI"), reason=f"no librealsense: {MISSING}")
 
 COLOR = Intrinsics(
     91.123456789, 90.2, 47.1, 36.9, 96, 72, "inverse_brown_conrady", (0.12345678, -0.21, 0.0013, -0.0007, 0.031)

@@ -33,6 +33,8 @@ TOPICS = {
     EVENT: STRING,
 }
 WORLD, COLOR_FRAME, DEPTH_FRAME = "map", "camera_color_optical_frame", "camera_depth_optical_frame"
+QUALITY_FIELDS = ("score", "sharpness", "relative_sharpness", "depth_share", "exposure")
+"""Those of Quality, in its order: what the selector made of a frame, as /scene_r1/frame says it."""
 END_OF_ROS_TIME_NS = 2**31 * 1_000_000_000
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scene_r1 import pose
 from scene_r1.frame import RgbdFrame
 from scene_r1.recorder.card import LiveCard
-from scene_r1.recorder.channels import END_OF_ROS_TIME_NS
+from scene_r1.recorder.channels import END_OF_ROS_TIME_NS, QUALITY_FIELDS
 from scene_r1.recorder.events import MOST_BYTES, RecordedEvent
 from scene_r1.recorder.process import RecordingProcess
 from scene_r1.recorder.slots import Layout, Slots
@@ -317,9 +317,6 @@ class Recorder:
         if self._process is not None:
             self._process.end(0.3 if self._done or self._failed is not None else 0.0)
             self._process.close()
-
-
-QUALITY_FIELDS = ("score", "sharpness", "relative_sharpness", "depth_share", "exposure")
 
 
 def _exact(T_world_camera: NDArray[np.float64], frame: RgbdFrame) -> NDArray[np.float64]:

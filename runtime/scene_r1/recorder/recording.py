@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import weakref
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,13 +17,12 @@ from scene_r1.frame import RgbdFrame
 from scene_r1.recorder import channels
 from scene_r1.recorder.card import LiveCard, exact_rigid
 from scene_r1.recorder.events import RecordedEvent
-from scene_r1.sources.folder_source import AHEAD_BYTES, AHEAD_FRAMES
-from scene_r1.sources.prefetch import DecodeAhead
+from scene_r1.sources.readings import Readings
 from scene_r1.sources.ros import pictures
 from scene_r1.sources.ros.mcap_file import CutShort, McapFile
 from scene_r1.sources.ros.messages import Messages
 from scene_r1.sources.source import SourceInfo
-from scene_r1_engines.errors import BadFrame, BadInput, BadRecording
+from scene_r1_engines.errors import BadFrame, BadRecording
 
 LOOKED_AT = 300
 """Frames among which a pose is looked for when a recording is opened."""
@@ -65,8 +63,7 @@ class LiveRecording:
         self._file = McapFile(self._path)
         self._messages = Messages(self._file, self._path)
         self._card = self._read_card()
-        self._closed = False
-        self._running: weakref.WeakSet[DecodeAhead[RecordedFrame]] = weakref.WeakSet()
+        self._readings = Readings(self._path)
         self._counters = {"frames": 0, "without_pose": 0, "frames_dropped": 0}
         cut = () if self._file.finished else ("its end is missing: it was not closed, and is read as far as it goes",)
         card = self._card
@@ -96,27 +93,15 @@ class LiveRecording:
 
     def frames(self) -> Iterator[RgbdFrame]:
         """The frames from the first on, decoded ahead on one thread. Raises BadInput after `close()`."""
-        self._check_open()
-        return self._ahead()
+        self._readings.check_open()
+        items = self._items(renumber=True)
+        frames = (item for item in items if isinstance(item, RecordedFrame))
+        return self._readings.ahead(items, frames, self._info)
 
     def items(self) -> Generator[RecordedFrame | RecordedEvent, None, None]:
         """Frames and events in the order in which they were recorded. Raises BadInput after `close()`."""
-        self._check_open()
+        self._readings.check_open()
         return self._items(renumber=False)
-
-    def _ahead(self) -> Iterator[RgbdFrame]:
-        self._check_open()
-        color, depth = self._card.color_intrinsics, self._card.depth_intrinsics
-        frame_bytes = 3 * color.width * color.height + 2 * depth.width * depth.height
-        items = self._items(renumber=True)
-        decoded = (item for item in items if isinstance(item, RecordedFrame))
-        reader = DecodeAhead(decoded, max(1, min(AHEAD_FRAMES, AHEAD_BYTES // frame_bytes)))
-        self._running.add(reader)
-        try:
-            yield from reader
-        finally:
-            reader.stop()
-            items.close()
 
     def _items(self, renumber: bool) -> Generator[RecordedFrame | RecordedEvent, None, None]:
         for key in self._counters:
@@ -221,15 +206,9 @@ class LiveRecording:
         finally:
             messages.close()
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise BadInput(f"{self._path}: the recording was closed; open it again")
-
     def close(self) -> None:
         """Stop reading and end the threads of loops still running. Twice is fine."""
-        self._closed = True
-        for reader in list(self._running):
-            reader.stop()
+        self._readings.close()
 
     def __enter__(self) -> LiveRecording:
         return self

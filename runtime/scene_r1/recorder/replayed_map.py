@@ -14,6 +14,7 @@ from scene_r1.keyframes import KeyframeSelector
 from scene_r1.keyframes.quality import Quality, QualityMeter
 from scene_r1.memory import Keyframe, SceneMemory
 from scene_r1.recorder.card import exact_rigid
+from scene_r1.recorder.channels import QUALITY_FIELDS
 from scene_r1.recorder.recording import RecordedFrame
 from scene_r1.session.scene_map import SceneMap
 from scene_r1.tracking.tracker import Tracked, TrackState, lost
@@ -70,7 +71,7 @@ class RecordedQuality(QualityMeter):
         self.judged = 0
 
     def __call__(self, frame: RgbdFrame) -> Quality:
-        if isinstance(frame, RecordedFrame) and frame.quality is not None and len(frame.quality) == 5:
+        if isinstance(frame, RecordedFrame) and frame.quality is not None and len(frame.quality) == len(QUALITY_FIELDS):
             return Quality(*frame.quality)
         self.judged += 1
         return super().__call__(frame)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
 from scene_r1.frame import RgbdFrame
-from scene_r1.sources.prefetch import DecodeAhead
+from scene_r1.sources.readings import Readings
 from scene_r1.sources.source import SourceInfo
-from scene_r1_engines.errors import BadFrame, BadInput, BadRecording
-
-AHEAD_FRAMES = 4
-AHEAD_BYTES = 128 << 20
-"""Decoded frames waiting for the reader; few of them where pictures are large, and at least one."""
-
+from scene_r1_engines.errors import BadFrame, BadRecording
 
 Self = TypeVar("Self", bound="FolderSource")
 
@@ -31,8 +25,7 @@ class FolderSource(ABC):
     def __init__(self, info: SourceInfo, counters: dict[str, int]) -> None:
         self._info = info
         self._counters = counters
-        self._closed = False
-        self._running: weakref.WeakSet[DecodeAhead[RgbdFrame]] = weakref.WeakSet()
+        self._readings = Readings(info.path)
 
     @property
     def info(self) -> SourceInfo:
@@ -40,19 +33,13 @@ class FolderSource(ABC):
 
     def frames(self) -> Iterator[RgbdFrame]:
         """The frames from the first on, decoded ahead on one thread. Raises BadInput after `close()`."""
-        if self._closed:
-            raise BadInput(f"{self._info.path}: this recording was closed; open it again")
-        color, depth = self._info.color_intrinsics, self._info.depth_intrinsics
-        frame_bytes = 3 * color.width * color.height + 2 * depth.width * depth.height
-        reader = DecodeAhead(self._load_all(), max(1, min(AHEAD_FRAMES, AHEAD_BYTES // frame_bytes)))
-        self._running.add(reader)
-        return iter(reader)
+        self._readings.check_open()
+        items = self._load_all()
+        return self._readings.ahead(items, items, self._info)
 
     def close(self) -> None:
         """Stop reading and end the threads of loops still running. Twice is fine."""
-        self._closed = True
-        for reader in list(self._running):
-            reader.stop()
+        self._readings.close()
 
     def __enter__(self: Self) -> Self:
         return self
@@ -62,7 +49,7 @@ class FolderSource(ABC):
     ) -> None:
         self.close()
 
-    def _load_all(self) -> Iterator[RgbdFrame]:
+    def _load_all(self) -> Generator[RgbdFrame, None, None]:
         for key in self._counters:
             self._counters[key] = 0
         for index in range(self._info.frames or 0):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from itertools import pairwise
 from pathlib import Path
 
@@ -93,7 +93,7 @@ class StrayScannerSource(FolderSource):
             video.close()
         self._videos.clear()
 
-    def _load_all(self) -> Iterator[RgbdFrame]:
+    def _load_all(self) -> Generator[RgbdFrame, None, None]:
         """One decoder runs through the video; frames cannot be asked for out of order."""
         for key in self._counters:
             self._counters[key] = 0

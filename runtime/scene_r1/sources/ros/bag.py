@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import weakref
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from scene_r1.frame import RgbdFrame
-from scene_r1.sources.folder_source import AHEAD_BYTES, AHEAD_FRAMES
-from scene_r1.sources.prefetch import DecodeAhead
+from scene_r1.sources.readings import Readings
 from scene_r1.sources.ros import pictures
 from scene_r1.sources.ros.storage import open_storage
 from scene_r1.sources.ros.stream import BagStream, Found
 from scene_r1.sources.ros.survey import Surveyor
 from scene_r1.sources.ros.topics import Topics, choose, read_topics
 from scene_r1.sources.source import SourceInfo
-from scene_r1_engines.errors import BadFrame, BadInput, BadRecording
+from scene_r1_engines.errors import BadFrame, BadRecording
 
 
 class RosBag:
@@ -43,8 +41,7 @@ class RosBag:
         self._chosen = choose(self._storage.topics, told, self._path)
         self._survey = Surveyor(self._storage, self._chosen, told, self._path).survey()
         self._counters = {"frames": 0, "without_pose": 0, "frames_unpaired": 0, "frames_late": 0}
-        self._closed = False
-        self._running: weakref.WeakSet[DecodeAhead[RgbdFrame]] = weakref.WeakSet()
+        self._readings = Readings(self._path)
         survey = self._survey
         kind = self._path.suffix.lower() if self._path.is_file() else "folder"
         self._info = SourceInfo(
@@ -69,21 +66,9 @@ class RosBag:
 
     def frames(self) -> Iterator[RgbdFrame]:
         """The frames from the first on, decoded ahead on one thread. Raises BadInput after `close()`."""
-        self._check_open()
-        return self._ahead()
-
-    def _ahead(self) -> Iterator[RgbdFrame]:
-        self._check_open()
-        color, depth = self._survey.color, self._survey.depth
-        frame_bytes = 3 * color.width * color.height + 2 * depth.width * depth.height
-        decoded = self._frames()
-        reader = DecodeAhead(decoded, max(1, min(AHEAD_FRAMES, AHEAD_BYTES // frame_bytes)))
-        self._running.add(reader)
-        try:
-            yield from reader
-        finally:
-            reader.stop()
-            decoded.close()
+        self._readings.check_open()
+        frames = self._frames()
+        return self._readings.ahead(frames, frames, self._info)
 
     def _frames(self) -> Generator[RgbdFrame, None, None]:
         for key in self._counters:
@@ -130,15 +115,9 @@ class RosBag:
         except BadFrame as error:
             raise BadRecording(self._path, str(error), index) from error
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise BadInput(f"{self._path}: the recording was closed; open it again")
-
     def close(self) -> None:
         """Stop reading and end the threads of loops still running. Twice is fine."""
-        self._closed = True
-        for reader in list(self._running):
-            reader.stop()
+        self._readings.close()
 
     def __enter__(self) -> RosBag:
         return self
