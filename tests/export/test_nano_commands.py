@@ -82,6 +82,17 @@ def test_every_command_runs_one_after_the_other(tmp_path: Path, capsys: pytest.C
     assert [path.name for path in drawn] == ["nano-grpo.png", "nano-language.png", "nano-vision.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
 
+    again = tmp_path / "again"
+    assert main(["adopt", str(again), "--smoke", "--model", str(out)]) == 0
+    assert (again / "tokenizer.json").read_bytes() == (run / "tokenizer.json").read_bytes()
+    put_room(again / "data" / "train")
+    assert main(["grpo", str(again), "--smoke"]) == 0
+    assert main(["export", str(again), "--smoke", "--out", str(tmp_path / "after"), *CONVERTER]) == 0
+    card = (tmp_path / "after" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "it went on with 0 steps of language" in card
+    assert card.index("2 steps of GRPO") < card.index("it went on") < card.rindex("2 steps of GRPO")
+    assert refused(["adopt", str(again), "--smoke"], capsys).endswith("name a folder for a new run")
+
     states = {name: (run / name).read_bytes() for name in ("vision.pt", "language.pt", "grpo.pt")}
     for command in ("train", "grpo"):  # all steps are made: nothing is left to do
         assert main([command, str(run), "--smoke"]) == 0

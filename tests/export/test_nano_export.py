@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
+import torch
 from tests.export.checkpoint_parts import CHECKOUT
 from tests.export.nano_parts import EXCHANGES, language, lively_model, words
 
-from scene_r1_engines.errors import OutputExists
+from scene_r1_engines.errors import BadInput, OutputExists
 from scene_r1_engines.llama.picture import fit
 from scene_r1_engines.manifest import read_manifest
 from scene_r1_engines.vouch import vouch
-from scene_r1_export.nano.checkpoint import write_checkpoint
+from scene_r1_export.nano.adopt import adopt
+from scene_r1_export.nano.checkpoint import new_model, write_checkpoint
 from scene_r1_export.nano.export import CARD, export_nano
 from scene_r1_export.nano.model.sizes import TINY
 from scene_r1_export.nano.words import ANSWER, TIME, WHEN, WHERE, box_answer, window_answer
@@ -98,3 +101,19 @@ def test_what_is_there_is_not_written_over(exported: Path, checkpoint: Path) -> 
     with pytest.raises(OutputExists):
         export_nano(checkpoint, exported, llama_cpp=LLAMA_CPP)
     assert sorted((path.name, path.stat().st_mtime_ns) for path in exported.iterdir()) == before
+
+
+def test_a_run_goes_on_with_the_weights_of_an_exported_model(exported: Path) -> None:
+    model, wanted = new_model(TINY, words(), seed=7), lively_model()
+    adopt(model, exported)
+    held = dict(wanted.named_parameters())
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter, held[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_weights_of_a_model_of_other_sizes_are_refused_and_change_nothing(exported: Path) -> None:
+    model = new_model(replace(TINY, width=96), words(), seed=7)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    with pytest.raises(BadInput, match="a model of other sizes or words"):
+        adopt(model, exported)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())

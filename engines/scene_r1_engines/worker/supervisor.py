@@ -62,9 +62,7 @@ class Supervisor:
     changed: held to read or change anything below it, and notified of each change.
     """
 
-    def __init__(
-        self, order: bytes, parcels: Parcels, replay: Replay, patience: Patience, niceness: int = 0
-    ) -> None:
+    def __init__(self, order: bytes, parcels: Parcels, replay: Replay, patience: Patience, niceness: int = 0) -> None:
         self.changed = threading.Condition()
         self.state = State.STARTING
         self.parcels = parcels

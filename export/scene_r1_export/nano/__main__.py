@@ -11,6 +11,7 @@ from scene_r1_engines.errors import MissingExtra, SceneR1Error
 
 COMMANDS = {
     "data": "make rooms to learn from",
+    "adopt": "begin with the weights of an exported model instead",
     "train": "the vision tower and the language, supervised",
     "grpo": "reinforcement with Scene-R1's rewards",
     "eval": "rewards on rooms it has not seen",

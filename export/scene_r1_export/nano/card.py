@@ -21,9 +21,7 @@ light. It has never seen a photograph, reads English of a few hundred words, and
 real room take a real model (docs/models.md).
 
 ## How it was trained
-Supervised on {views} views of the split `train`: {rooms} rooms that were walked through, with keyframes by the
-runtime's own selector and questions, and {looks} only to look at ({vision} steps of the vision tower, {language}
-steps of language){grpo}.
+{trained}
 
 ## How good it is
 On rooms of the split `val`, in torch, greedy, 95 % intervals by bootstrap over questions:
@@ -32,6 +30,24 @@ On rooms of the split `val`, in torch, greedy, 95 % intervals by bootstrap over 
 
 From end to end, through this package, see docs/nano.md: `python -m benchmarks.grounding --model nano`.
 """
+
+TRAINED = """\
+Supervised on {views} views of the split `train`: {rooms} rooms that were walked through, with keyframes by the
+runtime's own selector and questions, and {looks} only to look at ({vision} steps of the vision tower, {language}
+steps of language){grpo}."""
+ADOPTED = "adopted.md"
+"""What the card of the model says that a run began with, of how it was trained."""
+WENT_ON = """\
+{before}
+
+From those weights, as they were shipped, it went on with {language} steps of language about {rooms} such rooms of the
+same split{grpo}."""
+
+
+def history(card: str) -> str:
+    """How the model of a card was trained; empty where the card does not say."""
+    _, _, after = card.partition("## How it was trained\n")
+    return after.partition("\n## ")[0].strip()
 
 
 def card(run: Path, stage: str) -> str:
@@ -43,15 +59,17 @@ def card(run: Path, stage: str) -> str:
     for name, value in (found[-1] if found else {}).items():
         if isinstance(value, list):
             rows.append(f"| {name} | {value[0]:.3f} | {value[1]:.3f} to {value[2]:.3f} |")
-    return CARD.format(
+    adopted = run / ADOPTED
+    trained = (WENT_ON if adopted.exists() else TRAINED).format(
+        before=adopted.read_text(encoding="utf-8").strip() if adopted.exists() else "",
         views=vision.get("views", "?"),
         rooms=len(list((run / "data" / "train").glob("room-*.npz"))),
         looks=len(list((run / "data" / "looks").glob("room-*.npz"))),
         vision=vision.get("step", "?"),
-        language=language.get("step", "?"),
+        language=language.get("step", 0 if adopted.exists() else "?"),
         grpo=f", then {grpo['step']} steps of GRPO with Scene-R1's rewards" if grpo else "",
-        table="\n".join(rows) if found else "Not measured.",
     )
+    return CARD.format(trained=trained, table="\n".join(rows) if found else "Not measured.")
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

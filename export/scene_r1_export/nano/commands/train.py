@@ -49,10 +49,11 @@ def run(args: argparse.Namespace) -> int:
         args.vision, args.one, args.walks, args.see_from, args.past_gate = 2, 2, 2, 0, True
         for split in ("train", "val"):
             make(begun, split, BLOCK, 1, 1, True)
-    _vision(begun, args)
+    new = not begun.state("language").exists()
+    if new:
+        _vision(begun, args)
     rooms = begun.rooms("train")
     language = begun.language(begins=True)
-    new = not begun.state("language").exists()
     model = begun.model(language, "vision" if new else None)
     if new:
         head = head_of_cells(read_state(begun.state("vision")))
