@@ -152,12 +152,14 @@ def test_what_cannot_be_recorded_is_counted_and_the_rest_goes_on(
         recorder.start(tmp_path / "walk.mcap", info_of(FRAMES[0]))
         for frame in (other, early, other):
             recorder.frame(frame, None, "lost")
+            assert recorder.refuses
         recorder.event("long", {"text": "x" * MOST_BYTES})
         with pytest.raises(BadInput, match="JSON"):
             recorder.event("nan", {"value": float("nan")})
         with pytest.raises(BadFrame):
             recorder.frame(FRAMES[0], np.full((4, 4), np.nan), "tracking")
         hand_over(recorder, FRAMES[0])
+        assert (recorder.refuses, recorder.dropped) == ("", 4)
         report = recorder.close()
     assert (report.frames, report.refused_frames, report.dropped_events) == (1, 3, 1)
     assert len(caplog.records) == 2

@@ -28,6 +28,7 @@ from scene_r1.box import iou
 from scene_r1.config import Config, KeyframesConfig
 from scene_r1.grounder import Grounder
 from scene_r1.session import Session, State
+from scene_r1.session.scene_map import BEHIND
 from scene_r1_engines.errors import BadInput, BadQuestion, BadState, Busy, EngineFailed
 from scene_r1_engines.limits import Limits
 from scene_r1_engines.segmenter import open_segmenter
@@ -186,6 +187,25 @@ def test_frames_that_repeat_or_go_back_in_time_are_left_out_and_counted(walk, re
         session.observe(walk[10][0])
         counted = session.counters
     assert (counted.frames, counted.mapped, counted.repeated, counted.backward) == (7, 4, 2, 1)
+
+
+def test_a_clock_that_was_set_back_is_said_until_it_has_made_that_up(walk, reasoner) -> None:
+    def shown(index: int, at_s: float) -> None:
+        session.observe(replace(walk[index][0], timestamp_ns=int(at_s * 1e9)))
+
+    with session_of(reasoner) as session:
+        shown(0, 100.0)
+        for index in range(1, BEHIND):
+            shown(index, 40.0 + index)
+        assert session.state is State.RUNNING
+        shown(BEHIND, 40.0 + BEHIND)
+        assert session.state is State.DEGRADED
+        (reason,) = session.reasons
+        assert "clock went back" in reason
+        assert f"{60.0 - BEHIND:.1f} s" in reason
+        shown(BEHIND + 1, 100.1)
+        assert session.state is State.RUNNING
+        assert session.counters.backward == BEHIND
 
 
 def test_a_second_source_goes_on_where_the_first_ended_or_is_refused(walk, reasoner) -> None:

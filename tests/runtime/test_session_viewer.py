@@ -128,7 +128,7 @@ def test_a_recorder_that_raises_is_told_no_more_and_the_rest_goes_on(walk, caplo
         raise RecordingStopped("no room")
 
     company = Company()
-    company.recorder = SimpleNamespace(failed=None, dropped=0, event=stopped, close=lambda: None)
+    company.recorder = SimpleNamespace(failed=None, refuses="", dropped=0, event=stopped, close=lambda: None)
     company.event("question", {})
     company.event("answer", {})
     assert events == ["question"]

@@ -85,11 +85,16 @@ class RecordingProcess:
         """What it says next, None when it says nothing. Raises EOFError when it is dead and has said all."""
         if self._gone:
             raise EOFError
-        try:
-            return packets.received(self._end, timeout_s)
-        except (EOFError, ConnectionError):
-            self._gone = True
-            raise EOFError from None
+        for _ in range(2):
+            try:
+                return packets.received(self._end, timeout_s)
+            except ConnectionResetError:
+                # It died with packets unread, which is told once and before the packets that it has sent itself.
+                continue
+            except (EOFError, ConnectionError):
+                break
+        self._gone = True
+        raise EOFError
 
     def end(self, timeout_s: float) -> int:
         """Wait for its end, kill it when the time is over, reap it. Returns its exit code, negative for a signal."""

@@ -79,6 +79,7 @@ class Recorder:
         self._free: list[int] = []
         self._last = -1
         self._given = self._dropped = self._refused = self._dropped_events = 0
+        self._refuses = ""
         self._dropped_before = 0  # frames since the last one that was taken
         self._written: dict[str, float] = {"bytes": 0, "frames": 0, "events": 0, "cpu_s": 0.0}
         self._done = False
@@ -137,10 +138,16 @@ class Recorder:
                 return
             stamp_ns = int(frame.timestamp_ns)
             if not (self._card.fits(frame) and 0 <= stamp_ns < END_OF_ROS_TIME_NS):
-                if self._refused == 0:
-                    log.warning("frame %d is not recorded: another camera than at the start, or no time", frame.index)
+                if not self._refuses:
+                    self._refuses = (
+                        f"frame {frame.index} is of another camera than the recording's first: begin another recording"
+                        if 0 <= stamp_ns < END_OF_ROS_TIME_NS
+                        else f"frame {frame.index} has no time that a recording can hold"
+                    )
+                    log.warning("%s", self._refuses)
                 self._refused += 1
                 return
+            self._refuses = ""
             if not self._free:
                 self._dropped += 1
                 self._dropped_before += 1
@@ -196,8 +203,13 @@ class Recorder:
 
     @property
     def dropped(self) -> int:
-        """Frames and events that are not recorded and were not refused for what they are."""
-        return self._dropped + self._dropped_events
+        """Frames and events that are not recorded, refused ones as well."""
+        return self._dropped + self._dropped_events + self._refused
+
+    @property
+    def refuses(self) -> str:
+        """Why the newest frame was refused for what it is, in words for people; empty where it was not."""
+        return self._refuses
 
     @property
     def counters(self) -> dict[str, int]:

@@ -23,10 +23,14 @@ log = logging.getLogger(__name__)
 
 
 class Recording(Protocol):
-    """A recorder that was started. failed: why it records no more, None while it does. Nothing here waits."""
+    """A recorder that was started. failed: why it records no more, None while it does. refuses: why the newest frame
+    was not recorded though others may be again, empty where it was. Nothing here waits."""
 
     @property
     def failed(self) -> object | None: ...
+
+    @property
+    def refuses(self) -> str: ...
 
     @property
     def dropped(self) -> int: ...
@@ -71,6 +75,11 @@ class Company:
         """Why what is seen is recorded no more, in words for people; empty while it is, or nobody wanted it."""
         failed = None if self.recorder is None else self.recorder.failed
         return self._recording_fault or ("" if failed is None else str(failed))
+
+    @property
+    def recording_refuses(self) -> str:
+        """Why the newest frame is not in the recording, in words for people; empty where it is."""
+        return "" if self.recorder is None else self.recorder.refuses
 
     @property
     def recorder_dropped(self) -> int:

@@ -23,6 +23,9 @@ from scene_r1.stream import kept_in_step
 from scene_r1.tracking.tracker import PoseTracker, Tracked, TrackState
 from scene_r1_engines.errors import BudgetExceeded
 
+BEHIND = 5
+"""Frames in a row that go back in time, from which on it is no stray one."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anchored:
@@ -99,6 +102,7 @@ class SceneMap:
         self._half_done = False
         self._first_ns: int | None = None
         self._newest: tuple[int, int, int] | None = None  # index, timestamp_ns, received_ns
+        self._behind: tuple[int, float] = (0, 0.0)  # frames in a row that went back in time, and how far the last did
         self._spent_ns = {"track": 0, "select": 0}
 
     def take(self, frame: RgbdFrame) -> Taken:
@@ -146,6 +150,17 @@ class SceneMap:
         """Of the newest frame; -1 before the first."""
         return -1 if self._newest is None else self._newest[0]
 
+    @property
+    def clock_fault(self) -> str:
+        """Why frames are left out for their time, in words for people; empty while they are not."""
+        count, behind_s = self._behind
+        if count < BEHIND:
+            return ""
+        return (
+            f"the camera's clock went back: its frames are left out until it has made up {behind_s:.1f} s; open "
+            "another session where that is too long"
+        )
+
     def newest_ns(self) -> int | None:
         """When the newest frame came in, host monotonic; None before the first."""
         return None if self._newest is None else self._newest[2]
@@ -161,7 +176,9 @@ class SceneMap:
             self.tally.repeated += 1
         elif frame.timestamp_ns < self._newest[1]:  # a clock was set back: no pose or time of it could be believed
             self.tally.backward += 1
+            self._behind = self._behind[0] + 1, (self._newest[1] - frame.timestamp_ns) / 1e9
         else:
+            self._behind = 0, 0.0
             return False
         return True
 

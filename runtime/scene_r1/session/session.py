@@ -150,6 +150,7 @@ class Session:
             taken = self._map.take(frame)
             start_ns = time.thread_time_ns()
             if taken.tracked is None:
+                self._states.look(self.reasons)
                 return taken.decision
             self._company.frame(taken, self._map)
             self._inform(self._map.now_s)
@@ -277,8 +278,12 @@ class Session:
         )
         if fault:
             found.append(f"the camera gives nothing: {fault}")
+        if self._map.clock_fault:
+            found.append(self._map.clock_fault)
         if self._company.recording_fault:
             found.append(f"recording has stopped: {self._company.recording_fault}")
+        elif self._company.recording_refuses:
+            found.append(f"frames are not recorded: {self._company.recording_refuses}")
         if self._informer.failure is not None:
             found.append(f"the reasoner is told of no new keyframes: {self._informer.failure}")
         return tuple(found)
