@@ -184,7 +184,9 @@ def test_a_camera_that_is_gone_degrades_the_session_until_it_is_back(walk) -> No
 
 
 def test_a_recorder_that_has_failed_degrades_the_session_and_the_stream_goes_on(walk) -> None:
-    recorder = SimpleNamespace(failed=None, refuses="", dropped=3, frame=lambda *_: None, event=lambda *_: None, close=lambda: None)
+    recorder = SimpleNamespace(
+        failed=None, refuses="", dropped=3, frame=lambda *_: None, event=lambda *_: None, close=lambda: None
+    )
     with session_of(Gated(walk)) as session:
         session.record(recorder)
         for frame, _ in walk[:5]:
