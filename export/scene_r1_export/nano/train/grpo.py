@@ -146,12 +146,15 @@ class Reinforcer:
     def _rounds(self, useful: Sequence[tuple[Scene, list[Group]]], made: GrpoTraining) -> dict[str, float]:
         batches = [self._batch(scene, groups) for scene, groups in useful]
         with torch.no_grad():
-            before = [log_probabilities(self.model, batch, tokens) for batch, tokens, _ in batches]
             reference = [log_probabilities(self.reference, batch, tokens) for batch, tokens, _ in batches]
+        before: list[Tensor] = []
         divergence, norm = 0.0, 0.0
         for _ in range(made.rounds):
-            for (batch, tokens, advantage), then, was in zip(batches, before, reference, strict=True):
+            for number, ((batch, tokens, advantage), was) in enumerate(zip(batches, reference, strict=True)):
                 now = log_probabilities(self.model, batch, tokens)
+                if number == len(before):  # the first round: the model is still the one that answered
+                    before.append(now.detach())
+                then = before[number]
                 loss, apart = policy_loss(now, then, was, advantage, made.epsilon, made.beta)
                 torch.autograd.backward(loss.mean() / len(batches))
                 divergence = float(apart.detach().mean())
