@@ -24,7 +24,8 @@ class Limits:
     deadline_ns: on time.monotonic_ns(), when work stops with `timed_out`; None = none. max_tokens: generated in all;
     where they run out the answer is `truncated`. think_tokens, think_s: budget of the thinking, after which `</think>`
     is written for the model; think_tokens = 0 switches thinking off. cancelled: asked often and from the thread that
-    works; True stops with `cancelled`.
+    works; True stops with `cancelled`. search_s: of a whole question, after which no more keyframes are looked through
+    for a thing that two of them have not shown yet; no bound of one call.
 
     Raises BadConfig for impossible values.
     """
@@ -34,6 +35,7 @@ class Limits:
     think_tokens: int = 256
     think_s: float = 20.0
     cancelled: Callable[[], bool] = never
+    search_s: float = 10.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_tokens <= MOST_TOKENS:
@@ -42,6 +44,8 @@ class Limits:
             raise BadConfig(f"think_tokens must be in 0..{MOST_TOKENS}, got {self.think_tokens}")
         if not (math.isfinite(self.think_s) and self.think_s >= 0.0):
             raise BadConfig(f"think_s must be 0 or more seconds, got {self.think_s!r}")
+        if not (math.isfinite(self.search_s) and self.search_s >= 0.0):
+            raise BadConfig(f"search_s must be 0 or more seconds, got {self.search_s!r}")
 
     @property
     def remaining_s(self) -> float:

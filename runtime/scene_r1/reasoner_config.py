@@ -113,18 +113,20 @@ class ReasonerConfig:
 class LimitsConfig:
     """max_tokens, think_tokens, think_s: as in Limits, for each call of the model; think_tokens = 0: no thinking.
 
-    timeout_s: of a whole question, over all its calls; None: as long as it takes. settle_s: the longest that the end
+    search_s: as in Limits; 0: only keyframes of the time that the model said are looked through. timeout_s: of a whole
+    question, over all its calls; None: as long as it takes. settle_s: the longest that the end
     of a recording waits for its keyframes to be encoded.
     """
 
     max_tokens: int = 512
     think_tokens: int = 256
     think_s: float = 20.0
+    search_s: float = 10.0
     timeout_s: float | None = 300.0
     settle_s: float = 1800.0
 
     def __post_init__(self) -> None:
-        Limits(None, self.max_tokens, self.think_tokens, self.think_s)
+        Limits(None, self.max_tokens, self.think_tokens, self.think_s, search_s=self.search_s)
         for name, seconds in (("timeout_s", self.timeout_s), ("settle_s", self.settle_s)):
             if seconds is not None and not (math.isfinite(seconds) and 0.0 < seconds <= 1e6):
                 raise BadConfig(f"{name} must be above 0 and at most 1000000 seconds, got {seconds!r}")
@@ -132,4 +134,4 @@ class LimitsConfig:
     def from_now(self, cancelled: Callable[[], bool] = never) -> Limits:
         """The limits of a question that is asked now. cancelled: as in Limits."""
         deadline = None if self.timeout_s is None else time.monotonic_ns() + round(self.timeout_s * 1e9)
-        return Limits(deadline, self.max_tokens, self.think_tokens, self.think_s, cancelled)
+        return Limits(deadline, self.max_tokens, self.think_tokens, self.think_s, cancelled, self.search_s)

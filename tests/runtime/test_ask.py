@@ -127,7 +127,10 @@ def test_views_that_all_point_at_different_things_give_no_box(blocks) -> None:
 
 
 def test_one_view_alone_is_believed_but_less() -> None:
-    alone, both = asked(ScriptedReasoner(pointing(None, 0, None, None))), asked(ScriptedReasoner(pointing(0, 0, 0, 0)))
+    alone, both = (
+        asked(ScriptedReasoner(pointing(None, 0, None, None, *NOTHING))),
+        asked(ScriptedReasoner(pointing(0, 0))),
+    )
     assert alone.status is Status.OK
     assert alone.box_3d is not None
     assert iou(alone.box_3d, BLOCKS[0].box) > 0.7
@@ -159,13 +162,27 @@ def test_no_further_views_are_asked_where_the_model_could_not_answer_in_any() ->
     assert len(reasoner.asked) == 5
 
 
-def test_a_window_between_keyframes_asks_about_the_nearest_one() -> None:
+def test_a_view_of_the_time_that_stands_alone_is_looked_for_elsewhere() -> None:
+    reasoner = ScriptedReasoner(pointing(None, 0, None, 1, 0), window_s=(2.0, 4.0))
+    answer = asked(reasoner)
+    assert iou(answer.box_3d, BLOCKS[0].box) > 0.7
+    assert [keyframe for _, keyframe, _ in reasoner.asked] == [None, 3, 2, 4, 1, 5]
+
+
+def test_without_time_to_search_only_keyframes_of_the_time_are_asked() -> None:
+    for inside, status in (((None, 0, None), Status.OK), ((None, None, None), Status.NOT_FOUND)):
+        reasoner = ScriptedReasoner(pointing(*inside), window_s=(2.0, 4.0))
+        assert asked(reasoner, Limits(search_s=0.0)).status is status
+        assert len(reasoner.asked) == 4
+
+
+def test_a_window_between_keyframes_asks_about_the_nearest_ones() -> None:
     reasoner = ScriptedReasoner(lambda index: (walk().boxes[index][0],), window_s=(5.2, 5.4))
     assert asked(reasoner).status is Status.OK
-    assert [keyframe for _, keyframe, _ in reasoner.asked] == [None, 5]
+    assert [keyframe for _, keyframe, _ in reasoner.asked] == [None, 5, 6]
     late = ScriptedReasoner(lambda index: (walk().boxes[index][0],), window_s=(100.0, 110.0))
     assert asked(late).status is Status.OK
-    assert [keyframe for _, keyframe, _ in late.asked] == [None, 7]
+    assert [keyframe for _, keyframe, _ in late.asked] == [None, 7, 6]
 
 
 def test_only_keyframes_inside_the_window_are_asked_about() -> None:
@@ -396,7 +413,7 @@ def test_candidates_lie_in_the_window_are_spread_over_it_and_there_is_always_one
         away = [max(window[0] - seconds(t), seconds(t) - window[1]) for t in times]
         assert max(window[0] - seconds(chosen[0]), seconds(chosen[0]) - window[1]) == min(away)
     more = further(times, window, seconds, chosen)  # type: ignore[arg-type, type-var]
-    assert len(more) == min(MOST_FRAMES, len(times) - len(chosen))
+    assert len(more) == len(times) - len(chosen)
     assert not set(more) & set(chosen)
     if more:
         off = [max(window[0] - seconds(t), seconds(t) - window[1], 0.0) for t in more]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import logging
+import math
 import os
 import signal
 import threading
@@ -316,6 +317,7 @@ def test_the_settings_of_the_reasoner_are_those_of_the_engine_with_the_same_defa
         (lambda: ReasonerConfig(server=ServerConfig(constrain="hope")), "constrain"),
         (lambda: LimitsConfig(max_tokens=0), "max_tokens"),
         (lambda: LimitsConfig(think_s=-1.0), "think_s"),
+        (lambda: LimitsConfig(search_s=math.nan), "search_s"),
         (lambda: LimitsConfig(timeout_s=0.0), "timeout_s"),
         (lambda: LimitsConfig(settle_s=float("inf")), "settle_s"),
         (lambda: open_grounder(Config(reasoner=ReasonerConfig(name="openai"))), "--url"),

@@ -20,11 +20,11 @@ def find(question: str, limits: Limits, scene: Scene, clock: Timings | None = No
     """The metric box of what a question is about.
 
     The reasoner says when it is seen, then where in keyframes of that time, one after the other, up to four. Each 2D
-    box is segmented and lifted alone, and as soon as two views' boxes are the same thing in 3D no more are asked. Where
-    these show nothing, or each another thing, up to four more are asked, those nearest to that time: a model errs by
-    seconds. What they show is believed only where two views agree. The largest group wins, and its most confident
-    member goes through the second half of `locate`. One deadline holds for all of it, and is looked at between the
-    steps.
+    box is segmented and lifted alone, and as soon as two views' boxes are the same thing in 3D no more are asked. Until
+    then the other keyframes are asked too, those nearest to that time first, for `limits.search_s`: a model errs by
+    seconds. What they show is believed only where two views agree; without that, what one view of that time alone has
+    shown. The largest group wins, and its most confident member goes through the second half of `locate`. One deadline
+    holds for all of it, and is looked at between the steps.
 
     Raises BadQuestion, and EngineFailed where a model breaks or writes what cannot be read in every view.
     """
@@ -34,9 +34,9 @@ def find(question: str, limits: Limits, scene: Scene, clock: Timings | None = No
         return inquiry.unfinished(finish, "when")
     views = inquiry.views()
     stopped, group = _sought(inquiry, views)
-    if stopped is None and not group and inquiry.views_read:
-        stopped, group = _sought(inquiry, inquiry.further_views(views))
-        group = group if len(group) >= ENOUGH else ()
+    if stopped is None and len(group) < ENOUGH and inquiry.views_read:
+        stopped, more = _sought(inquiry, inquiry.further_views(views))
+        group = more if len(more) >= ENOUGH else group
     if stopped is not None:
         return inquiry.unfinished(stopped, "where")
     if group:

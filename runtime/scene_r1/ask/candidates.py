@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from scene_r1.memory import Keyframe
 
 MOST_FRAMES = 4
-"""Keyframes that are asked about at most, each a call of the model: four outvote a wrong one."""
+"""Keyframes of the window that are asked about at most, each a call of the model: four outvote a wrong one."""
 
 
 def candidates(
@@ -36,11 +36,11 @@ def further(
     seconds: Callable[[Keyframe], float],
     asked: Sequence[Keyframe],
 ) -> list[Keyframe]:
-    """Up to MOST_FRAMES keyframes that were not asked, those inside the window and next to it first."""
+    """The keyframes that were not asked, those inside the window and next to it first."""
     middle_s = sum(window_s) / 2.0
     left = [keyframe for keyframe in keyframes if keyframe not in asked]
     left.sort(key=lambda one: (_off_s(seconds(one), window_s), abs(seconds(one) - middle_s)))
-    return left[:MOST_FRAMES]
+    return left
 
 
 def _off_s(time_s: float, window_s: tuple[float, float]) -> float:

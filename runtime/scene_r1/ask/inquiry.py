@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -95,10 +95,13 @@ class Inquiry:
             raise BadAnswer("the model gave no time window")
         return candidates(self._scene.keyframes, self._when.window_s, self._scene.seconds)
 
-    def further_views(self, asked: Sequence[Keyframe]) -> list[Keyframe]:
-        """The keyframes that are asked after those were asked in vain, in the order in which to ask."""
+    def further_views(self, asked: Sequence[Keyframe]) -> Iterator[Keyframe]:
+        """The keyframes that are asked after those, in the order in which to ask, while there is time to search."""
         assert self._when.window_s is not None
-        return further(self._scene.keyframes, self._when.window_s, self._scene.seconds, asked)
+        for keyframe in further(self._scene.keyframes, self._when.window_s, self._scene.seconds, asked):
+            if self._clock.total_s >= self._limits.search_s:
+                return
+            yield keyframe
 
     def where(self, keyframe: Keyframe) -> Finish:
         """Image grounding in one keyframe; each 2D box is segmented and lifted alone. Ok when any has a place in the
