@@ -36,8 +36,9 @@ demo: $(DEMO)
 	rm -rf demo_out
 	$(BIN)/scene-r1 demo --out demo_out
 
+# A file's tests stay in one process, so that what they share is made once; two processes share two cores.
 test: $(DEV)
-	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff check .
