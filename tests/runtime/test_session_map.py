@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -137,6 +139,28 @@ def test_an_earlier_answer_is_moved_with_the_map_and_its_own_stays_as_it_was(wal
         tracker.dropped = {answer.live.anchor}
         with pytest.raises(BadInput, match="no longer held"):
             session.moved(answer)
+
+
+def test_the_answer_that_is_shown_moves_with_the_map_and_loses_its_box_with_its_place(walk, reasoner) -> None:
+    shown: list[Answer] = []
+    quiet = {name: lambda *_: None for name in ("frame", "keyframes", "close")}
+    with session_of(reasoner, 6, tracker := SmallTracker()) as session:
+        session.show(SimpleNamespace(dropped=0, answer=lambda _, answer: shown.append(answer), **quiet))
+        for frame, _ in walk[:-3]:
+            session.observe(frame)
+        answer = session.ask("where is the block?")
+        tracker.correct(ASIDE)
+        session.observe(walk[-3][0])
+        assert len(shown) == 2
+        assert np.allclose(shown[1].box_3d.center, session.moved(answer).box_3d.center)
+        assert not np.allclose(shown[1].box_3d.center, answer.box_3d.center, atol=0.05)
+        session.observe(walk[-2][0])
+        assert len(shown) == 2  # it is where it was shown
+        tracker.dropped = {answer.live.anchor}
+        tracker.correct(ASIDE)
+        session.observe(walk[-1][0])
+        assert (len(shown), shown[2].box_3d) == (3, None)
+        assert "no longer held" in shown[2].reason
 
 
 def test_only_an_answer_that_hangs_on_a_map_is_moved(walk, reasoner) -> None:

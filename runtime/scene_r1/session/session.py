@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import cv2
@@ -85,6 +85,7 @@ class Session:
         self._source_counters: dict[str, int] = {}
         self._camera_fault = ""
         self._hand_on_ns = 0
+        self._shown: tuple[str, Answer] | None = None  # the last answer that has a box, where a viewer shows it
 
     @classmethod
     def open(
@@ -153,6 +154,7 @@ class Session:
                 self._states.look(self.reasons)
                 return taken.decision
             self._company.frame(taken, self._map)
+            self._show_moved(taken.tracked.revision)
             self._inform(self._map.now_s)
             self._hand_on_ns += time.thread_time_ns() - start_ns
         if self._states.now is State.READY:
@@ -235,6 +237,8 @@ class Session:
         self._count("answered")
         self._company.event("answer", {"id": number, "answer": answer.to_json()})
         self._company.answered(asked, answer)
+        hangs = answer.live is not None and answer.live.T_world_anchor is not None
+        self._shown = (asked, answer) if hangs and self._company.viewer is not None else None
         return answer
 
     def moved(self, answer: Answer) -> Answer:
@@ -348,6 +352,20 @@ class Session:
             self._company.decided(decision)
             self._inform(None if ended else self._map.now_s)
         return now
+
+    def _show_moved(self, revision: int) -> None:
+        """The answer that is shown, where it is at that revision of the map; without its box where nothing tells."""
+        shown = self._shown
+        if shown is None or shown[1].live is None or shown[1].live.revision == revision:
+            return
+        asked, answer = shown
+        try:
+            answer = self.moved(answer)
+            self._shown = asked, answer
+        except BadInput as error:
+            answer = replace(answer, box_3d=None, reason=str(error))
+            self._shown = None
+        self._company.answered(asked, answer)
 
     def _inform(self, now_s: float | None) -> None:
         self._informer.tell(self._map.keyframes, self._map.start_ns, now_s)
