@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 import time
 import weakref
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +29,7 @@ from scene_r1.answer import Answer, Status
 from scene_r1.box import iou
 from scene_r1.config import Config, KeyframesConfig
 from scene_r1.grounder import Grounder
-from scene_r1.session import Session, State
+from scene_r1.session import Session, State, heap
 from scene_r1.session.scene_map import BEHIND
 from scene_r1_engines.errors import BadInput, BadQuestion, BadState, Busy, EngineFailed
 from scene_r1_engines.limits import Limits
@@ -187,6 +189,24 @@ def test_frames_that_repeat_or_go_back_in_time_are_left_out_and_counted(walk, re
         session.observe(walk[10][0])
         counted = session.counters
     assert (counted.frames, counted.mapped, counted.repeated, counted.backward) == (7, 4, 2, 1)
+
+
+@pytest.mark.skipif(heap._trim() is None, reason="another allocator than glibc's")
+def test_what_a_question_has_freed_goes_back_to_the_machine(walk, reasoner) -> None:
+    reasoner.go.set()
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    with session_of(reasoner) as session:
+        session.observe(walk[0][0])
+        parts = [bytes(64 << 10) for _ in range(2000)]  # of the heap, and none of them a mapping of its own
+        before = resident()
+        held = parts[1::2]  # what lies between them keeps the heap from shrinking by itself
+        del parts
+        session.ask("where is the block?")
+        assert resident() < before - (32 << 20)
+        assert len(held) == 1000
 
 
 def test_a_clock_that_was_set_back_is_said_until_it_has_made_that_up(walk, reasoner) -> None:

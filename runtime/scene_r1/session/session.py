@@ -23,6 +23,7 @@ from scene_r1.lift import Lifter
 from scene_r1.memory import Keyframe
 from scene_r1.session.company import Company, Recording, Showing
 from scene_r1.session.counters import Counters
+from scene_r1.session.heap import give_back
 from scene_r1.session.informer import Informer
 from scene_r1.session.moving import moved
 from scene_r1.session.opened import Opened
@@ -234,6 +235,7 @@ class Session:
             if isinstance(error, MemoryError):
                 raise BudgetExceeded("no memory left to answer with: ask again, or hold fewer keyframes") from error
             raise
+        give_back()
         self._count("answered")
         self._company.event("answer", {"id": number, "answer": answer.to_json()})
         self._company.answered(asked, answer)
