@@ -34,7 +34,7 @@ STATUS = {
 """How the end of a reasoner's call is said in an answer; its `reason` tells cancelled from out of time."""
 NOT_THERE = {
     "when": "the model says that it is not in the recording",
-    "where": "the model sees it in none of the keyframes of that time and next to it",
+    "where": "the model sees it in none of the keyframes that were looked through",
     "answer": "the model says that the recording does not show it",
 }
 
