@@ -17,6 +17,7 @@ from scene_r1_export.nano import run as run_module
 from scene_r1_export.nano.__main__ import COMMANDS, main
 from scene_r1_export.nano.commands import train as train_command
 from scene_r1_export.nano.commands.data import BLOCK
+from scene_r1_export.nano.commands.plot import kept, table
 from scene_r1_export.nano.model.sizes import TINY
 from scene_r1_export.nano.run import Run
 from scene_r1_export.nano.train.evaluate import evaluate
@@ -97,6 +98,19 @@ def test_every_command_runs_one_after_the_other(tmp_path: Path, capsys: pytest.C
     for command in ("train", "grpo"):  # all steps are made: nothing is left to do
         assert main([command, str(run), "--smoke"]) == 0
     assert {name: (run / name).read_bytes() for name in states} == states
+
+
+def test_steps_that_were_made_again_are_drawn_once() -> None:
+    lines = [{"step": step, "try": number} for number, steps in enumerate(((1, 2, 3, 4), (3, 4, 5))) for step in steps]
+    assert kept(lines) == [{"step": step, "try": int(step > 2)} for step in range(1, 6)]
+
+
+def test_the_table_has_what_any_evaluation_has() -> None:
+    said = table([{"after": "one", "box IoU": [0.5, 0.4, 0.6]}, {"after": "grpo", "temporal IoU": [0.3, 0.2, 0.4]}])
+    assert said.splitlines()[2:] == [
+        "| box IoU | 0.500 (0.400–0.600) |  |",
+        "| temporal IoU |  | 0.300 (0.200–0.400) |",
+    ]
 
 
 @pytest.mark.parametrize("command", ["train", "grpo", "eval"])

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         log = begun.folder / f"log-{stage}.jsonl"
         if log.exists():
             path = out / f"nano-{stage}.png"
-            draw(path, stage, read(log), panels)
+            draw(path, stage, kept(read(log)), panels)
             print(path)
     evaluations = begun.folder / "log-evaluations.jsonl"
     if evaluations.exists():
@@ -51,6 +51,16 @@ def read(log: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     except ValueError as error:
         raise BadInput(f"{log}: damaged ({error}): remove the line") from error
+
+
+def kept(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the steps that a run which was stopped made after its last state, and made again."""
+    found: list[dict[str, Any]] = []
+    for line in lines:
+        while found and found[-1]["step"] >= line["step"]:
+            found.pop()
+        found.append(line)
+    return found
 
 
 def draw(path: Path, stage: str, lines: Sequence[Mapping[str, Any]], panels: Sequence[Sequence[str]]) -> None:
@@ -76,7 +86,7 @@ def table(lines: Sequence[Mapping[str, Any]]) -> str:
     last: dict[str, Mapping[str, Any]] = {}
     for line in lines:
         last[f"{line['after']}{'' if line.get('think', True) else ', no thinking'}"] = line
-    names = [name for name, value in next(iter(last.values())).items() if isinstance(value, list)] if last else []
+    names = dict.fromkeys(name for one in last.values() for name, value in one.items() if isinstance(value, list))
     rows = ["| | " + " | ".join(last) + " |", "|---" * (len(last) + 1) + "|"]
     for name in names:
         cells = [f"{v[0]:.3f} ({v[1]:.3f}–{v[2]:.3f})" if (v := one.get(name)) else "" for one in last.values()]
