@@ -4,7 +4,8 @@ A row goes through three steps that stay in the first-level cache: which pixels 
 (eight at a time), points of a run. Runs, and not pixels, are what is written: a run's points and colours are two
 contiguous blocks, which the compiler turns into vector stores. Branching pixel by pixel costs about three times more.
 
-Arrays are C-contiguous. float32 inside (points within 1e-6 m of float64 in a room), no fastmath but fused multiply-add.
+Arrays are C-contiguous. float32 inside (points within 1e-6 m of float64 in a room), no fastmath, so that every kernel
+gives the same point for a pixel.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from scene_r1.jit import JIT
+from scene_r1.jit import EXACT
 
 ALL_VALID = np.uint64(0x0101010101010101)
 KEY_BITS = 16
@@ -22,7 +23,7 @@ NO_KEY = np.int64(-1)
 HASH_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
-@njit(inline="always", **JIT)
+@njit(inline="always", **EXACT)
 def _valid_row(depth, v, lowest, highest, edge_ratio, ok):  # type: ignore[no-untyped-def]
     """ok[u] = 1 where the count is in range and, for edge_ratio > 0, no 4-neighbour differs by more than that share."""
     h, w = depth.shape
@@ -53,7 +54,7 @@ def _valid_row(depth, v, lowest, highest, edge_ratio, ok):  # type: ignore[no-un
             ok_right[u] &= np.uint8(step <= edge_ratio * np.float32(right[u]))
 
 
-@njit(inline="always", **JIT)
+@njit(inline="always", **EXACT)
 def _run(ok, words, u, w):  # type: ignore[no-untyped-def]
     """The next run of valid pixels at or after u: (start, end), start == w when there is none."""
     while u < w:
@@ -74,7 +75,7 @@ def _run(ok, words, u, w):  # type: ignore[no-untyped-def]
     return start, u
 
 
-@njit(inline="always", **JIT)
+@njit(inline="always", **EXACT)
 def _ray_row(rays_x, rays_y, v, separable, x_row, y_row, ok):  # type: ignore[no-untyped-def]
     """Rays of row v at z = 1. A pinhole's are separable (one row of x, one column of y); else pixels without a ray
     (NaN: the distortion has folded over) lose their validity."""
@@ -88,7 +89,7 @@ def _ray_row(rays_x, rays_y, v, separable, x_row, y_row, ok):  # type: ignore[no
             ok[u] &= np.uint8(x_row[u] == x_row[u])
 
 
-@njit(**JIT)
+@njit(**EXACT)
 def registered(depth, color, mask, rays_x, rays_y, T, scale, lowest, highest, edge_ratio, scratch, xyz, rgb):  # type: ignore[no-untyped-def]
     """Depth registered to colour -> world points with colour. Returns how many were written.
 
@@ -137,7 +138,7 @@ def registered(depth, color, mask, rays_x, rays_y, T, scale, lowest, highest, ed
     return n
 
 
-@njit(inline="always", **JIT)
+@njit(inline="always", **EXACT)
 def _first_in_voxel(key, table, tag, slot_mask):  # type: ignore[no-untyped-def]
     """True when this call is the first to bring `key` into the table. Open addressing, linear probing.
 
@@ -156,7 +157,7 @@ def _first_in_voxel(key, table, tag, slot_mask):  # type: ignore[no-untyped-def]
         slot += np.uint64(1)
 
 
-@njit(**JIT)
+@njit(**EXACT)
 def registered_voxels(  # type: ignore[no-untyped-def]
     depth, color, mask, rays_x, rays_y, T, scale, lowest, highest, edge_ratio, scratch,
     per_voxel, table, generation, xyz, rgb,
@@ -227,7 +228,7 @@ def registered_voxels(  # type: ignore[no-untyped-def]
     return n
 
 
-@njit(inline="always", **JIT)
+@njit(inline="always", **EXACT)
 def distort(x, y, k1, k2, p1, p2, k3):  # type: ignore[no-untyped-def]
     """Brown-Conrady polynomial at one normalised point."""
     r2 = x * x + y * y
@@ -238,7 +239,7 @@ def distort(x, y, k1, k2, p1, p2, k3):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(inline="always", **JIT)
+@njit(inline="always", **EXACT)
 def undistort(x, y, k1, k2, p1, p2, k3):  # type: ignore[no-untyped-def]
     """The point whose polynomial is (x, y), by fixed-point iteration: 8 rounds, below 0.01 px for real lenses."""
     a, b = x, y
@@ -252,7 +253,7 @@ def undistort(x, y, k1, k2, p1, p2, k3):  # type: ignore[no-untyped-def]
     return a, b
 
 
-@njit(**JIT)
+@njit(**EXACT)
 def color_pixels(  # type: ignore[no-untyped-def]
     depth, rays_x, rays_y, T_color_depth, camera, model, scale, lowest, highest, edge_ratio, scratch,
     width, height, pixel,
@@ -299,7 +300,7 @@ def color_pixels(  # type: ignore[no-untyped-def]
             out[u] = np.int32(b) * np.int32(width) + np.int32(a) if seen else np.int32(-1)
 
 
-@njit(**JIT)
+@njit(**EXACT)
 def through_pixels(depth, pixel, color, mask, rays_x, rays_y, T, scale, xyz, rgb):  # type: ignore[no-untyped-def]
     """Depth of another camera than colour's -> world points with colour, by the table that `color_pixels` made.
 
@@ -330,7 +331,7 @@ def through_pixels(depth, pixel, color, mask, rays_x, rays_y, T, scale, xyz, rgb
     return n
 
 
-@njit(**JIT)
+@njit(**EXACT)
 def first_of_voxels(xyz, rgb, n, per_voxel, table, generation):  # type: ignore[no-untyped-def]
     """Keep, in place, only the first of the n points in each voxel. Returns how many are left; -1: table half full."""
     tag = np.uint64(generation) << GENERATION_SHIFT
