@@ -17,6 +17,7 @@ import scene_r1_engines.nano
 from scene_r1.answer import Answer, Box2D, Status
 from scene_r1.box import Box3D
 from scene_r1.cli import main
+from scene_r1.cli.demo import DEMO_SEED
 from scene_r1.demo import Judged, Walked, asked, chosen, given_boxes, given_line, lines, sheet, walk_through
 from scene_r1.grounder import Grounder
 from scene_r1.rooms.model.room import Box
@@ -163,7 +164,7 @@ def test_the_command_asks_a_model_and_writes_all_that_it_promises(
     assert "model: Scene-R1 nano" in printed.err
     *told, last = printed.out.splitlines()
     result = json.loads(last)
-    assert (result["seed"], result["split"], result["model"]) == (SEED, "test", read_manifest(tiny_model).name)
+    assert (result["seed"], result["split"], result["model"]) == (DEMO_SEED, "test", read_manifest(tiny_model).name)
     assert len(result["questions"]) == 3
     for number, one in enumerate(result["questions"], 1):
         assert f"{number}. {one['question']}" in printed.out
