@@ -114,8 +114,8 @@ class LimitsConfig:
     """max_tokens, think_tokens, think_s: as in Limits, for each call of the model; think_tokens = 0: no thinking.
 
     search_s: as in Limits; 0: only keyframes of the time that the model said are looked through. timeout_s: of a whole
-    question, over all its calls; None: as long as it takes. settle_s: the longest that the end
-    of a recording waits for its keyframes to be encoded.
+    question, over all its calls; None: as long as it takes. settle_s: the longest that the end of a recording waits for
+    its keyframes to be encoded.
     """
 
     max_tokens: int = 512
