@@ -198,7 +198,8 @@ def test_no_frame_is_torn_while_another_process_floods_the_ring() -> None:
         assert reader.counters["frames"] == count
         assert reader.counters["dropped"] == count - len(seen)
     assert seen == sorted(set(seen))
-    assert seen[-1] == newest[-1] == count - 1
+    assert seen[-1] == count - 1
+    assert newest == sorted(newest)  # the last may be written between a peek and the take after it
 
 
 def test_a_process_that_is_killed_gives_the_lock_back() -> None:
